@@ -1,0 +1,211 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# `./dev test`: runs suites, counts, and says how it went. Sourced by `dev` after lab.sh.
+#
+# A suite is either one of meson's (lint, unit, http, ...), or a function suite_NAME below. Each test
+# point is counted, not each program: tally.py reads what meson or a TAP script left.
+
+suites_usage() {
+    cat <<'END'
+usage: ./dev test [--long] [SUITE...]
+
+Without SUITE: all of them. The last line says "N passed, N failed" and how many were skipped.
+
+  lint, unit, ...   the suites of `meson test`, each by its name
+  sanitizers        the same suites under AddressSanitizer and UndefinedBehaviorSanitizer
+  fuzz              the corpora, and libFuzzer for a short while (--long: ten minutes a target)
+  lab               stock guests in the emulated x86_64 host
+  lab-arm           stock guests in emulated aarch64 hosts: GICv2, GICv3, 16 KiB pages
+  fresh             builds and runs the unit suites in a fresh Debian 12 and 13 (only with --long
+                    or by name)
+
+--long runs more cases of what is run. Results and logs stay in build/test/.
+END
+}
+
+test_verb() {
+    test_long=
+    wanted=
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --long) test_long=1 ;;
+            --help | -h)
+                suites_usage
+                return
+                ;;
+            -*) usage_error "test has no option $1; see: ./dev test --help" ;;
+            *) wanted="$wanted $1" ;;
+        esac
+        shift
+    done
+    test_results=$build/test/results
+    rm -rf "$build/test"
+    mkdir -p "$build/test"
+    : >"$test_results"
+
+    case " $wanted " in
+        "  " | *" lab "* | *" lab-arm "*) install_packages build test lab fuzz cross ;;
+        *" fuzz "*) install_packages build test fuzz ;;
+        *" fresh "*) install_packages build test system ;;
+        *) install_packages build test ;;
+    esac
+    test_start=$(uptime_now)
+    say "Building TenBox"
+    build_tree "$machine" || fail "the build failed: nothing was tested"
+    say "Built in $(elapsed_since "$test_start") s"
+    meson_suites=$(list_meson_suites) || fail "meson does not list its tests"
+    if [ -z "$wanted" ]; then
+        wanted="$meson_suites sanitizers fuzz lab lab-arm"
+        [ -z "$test_long" ] || wanted="$wanted fresh"
+        # The corpora are a suite of meson's too: the fuzz suite here runs them and more.
+        wanted=$(echo "$wanted" | tr ' ' '\n' | awk '!seen[$0]++')
+    fi
+    for suite in $wanted; do
+        case " $(echo $meson_suites) sanitizers fuzz lab lab-arm fresh " in
+            *" $suite "*) ;;
+            *) usage_error "there is no suite \"$suite\"; there are: $(echo $meson_suites) sanitizers fuzz lab lab-arm fresh" ;;
+        esac
+    done
+    for suite in $wanted; do
+        suite_start=$(uptime_now)
+        say "== $suite"
+        case $suite in
+            sanitizers) suite_sanitizers ;;
+            fuzz) suite_fuzz ;;
+            lab) suite_lab ;;
+            lab-arm) suite_lab_arm ;;
+            fresh) suite_fresh ;;
+            *) run_meson "$build/native" "$suite" "$suite" ;;
+        esac
+        say "== $suite took $(elapsed_since "$suite_start") s"
+    done
+    "$python" "$root/tests/lab/lib/tally.py" sum "$test_results"
+}
+
+list_meson_suites() {
+    "$meson" introspect --tests "$build/native" | "$python" -c '
+import json, sys
+seen = []
+for test in json.load(sys.stdin):
+    for suite in test["suite"]:
+        name = suite.split(":")[-1]
+        if name not in seen:
+            seen.append(name)
+# Quick and telling ones first.
+order = ["lint", "unit"]
+print("\n".join([s for s in order if s in seen] + [s for s in seen if s not in order and s != "fuzz"]))'
+}
+
+# Runs tests of meson's in one build folder and tallies them as SUITE.
+# run_meson FOLDER SUITE {MESON-SUITE|--all} [MESON-OPTION...]
+run_meson() {
+    meson_folder=$1
+    meson_tally=$2
+    meson_suite=$3
+    shift 3
+    [ "$meson_suite" = --all ] || set -- --suite "$meson_suite" "$@"
+    log=$build/test/$meson_tally
+    meson_status=0
+    PATH=/usr/bin:$PATH "$meson" test -C "$meson_folder" --no-rebuild --num-processes 2 \
+        --logbase "$meson_tally" "$@" >"$log.log" 2>&1 || meson_status=$?
+    "$python" "$root/tests/lab/lib/tally.py" meson "$meson_tally" \
+        "$meson_folder/meson-logs/$meson_tally.json" "$meson_status" >>"$test_results" ||
+        cat "$log.log" >&2
+}
+
+# Runs a command that prints TAP, shows it, and tallies it.
+# run_tap NAME COMMAND...
+run_tap() {
+    tap_name=$1
+    shift
+    tap_log=$build/test/$tap_name.tap
+    # The exit status of the command, not of tee.
+    { tap_status=$({ { "$@" 2>&1 3>&-; echo $? >&3; } | tee "$tap_log" >&2; } 3>&1); } || true
+    "$python" "$root/tests/lab/lib/tally.py" tap "$tap_name" "$tap_log" "${tap_status:-1}" \
+        >>"$test_results" || true
+}
+
+# Everything that meson tests, in a build with sanitizers. What is checked by its object files is
+# left out: they are other ones.
+suite_sanitizers() {
+    with_lock build-asan build_in "$build/asan" "$machine" -Dwerror=true \
+        -Db_sanitize=address,undefined -Db_lundef=false >"$build/test/asan-build.log" 2>&1 || {
+        cat "$build/test/asan-build.log" >&2
+        echo "sanitizers 0 1 0" >>"$test_results"
+        say "not ok - the build with sanitizers failed"
+        return
+    }
+    ASAN_OPTIONS=abort_on_error=0:detect_leaks=1:halt_on_error=1 \
+        UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+        run_meson "$build/asan" sanitizers --all --no-suite lint --no-suite abi --timeout-multiplier 5
+}
+
+# The corpora as plain tests, then libFuzzer for its share of time on each target.
+suite_fuzz() {
+    run_meson "$build/native" fuzz fuzz
+    if ! command -v clang >/dev/null; then
+        say "skipped: libFuzzer (there is no clang)"
+        return
+    fi
+    with_lock build-fuzz build_fuzzers "$build/fuzz" >"$build/test/fuzz-build.log" 2>&1 || {
+        cat "$build/test/fuzz-build.log" >&2
+        echo "libfuzzer 0 1 0" >>"$test_results"
+        say "not ok - the build of the fuzzers failed"
+        return
+    }
+    fuzz_seconds=12
+    [ -z "$test_long" ] || fuzz_seconds=600
+    run_tap libfuzzer "$root/tests/lab/lib/run-fuzzers.sh" "$build/fuzz" "$root/tests/fuzz" \
+        "$build/test/fuzz" "$fuzz_seconds"
+}
+
+# One start of the emulated host serves many cases.
+# run_lab NAME LAB-OPTION... -- SCRIPT [ARGUMENT...]
+run_lab() {
+    lab_suite=$1
+    shift
+    # In a process of its own: it sets many variables.
+    TENBOX_TEST_LONG=$test_long run_tap "$lab_suite" "$root/dev" lab --time-out 2400 "$@"
+}
+
+suite_lab() {
+    for guest_kernel in 13 12 13-cloud; do
+        hello_guest "$machine" "$guest_kernel" >/dev/null || exit
+    done
+    [ -z "$test_long" ] || hello_guest "$machine" 12-cloud >/dev/null || exit
+    # What hello.sh shows through all layers is repeated below them with --long only.
+    set -- console_and_controllers
+    [ -z "$test_long" ] || set --
+    run_lab lab-runtime -- tests/lab/runtime.py "$@"
+    run_lab lab --memory 7168 -- tests/lab/hello.sh
+}
+
+suite_lab_arm() {
+    for guest_kernel in 13 12-cloud; do
+        hello_guest aarch64 "$guest_kernel" >/dev/null || exit
+    done
+    if [ -n "$test_long" ]; then
+        for guest_kernel in 12 13-cloud; do
+            hello_guest aarch64 "$guest_kernel" >/dev/null || exit
+        done
+    fi
+    # Each host runs what differs on it; with --long every host runs every case.
+    gic2_cases='first doctor kernels many_cpus power_button bad_input'
+    gic3_cases='first cpus many_cpus'
+    pages_cases='first memory reset'
+    [ -z "$test_long" ] || gic2_cases='' gic3_cases='' pages_cases=''
+    # shellcheck disable=SC2086
+    {
+        run_lab lab-arm-gic2 --arch aarch64 --gic 2 -- tests/lab/hello.sh $gic2_cases
+        run_lab lab-arm-gic3 --arch aarch64 --gic 3 -- tests/lab/hello.sh $gic3_cases
+        run_lab lab-arm-16k --arch aarch64 --pages 16k -- tests/lab/hello.sh $pages_cases
+    }
+    run_lab lab-arm-no-vgic --arch aarch64 --device-tree no-vgic -- tests/lab/no-vgic.sh
+}
+
+suite_fresh() {
+    install_packages system
+    for release in bookworm trixie; do
+        run_tap "fresh-$release" "$root/tests/lab/lib/fresh-root.sh" "$release"
+    done
+}
