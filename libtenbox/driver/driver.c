@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Base of drivers, sinks and console streams, and the choice of a driver by URI; see driver.h.
+ *
+ * The dispatch functions are the one place that knows what to answer for a connection that is
+ * closed or an operation that a driver lacks, so that no driver and no entry has to.
+ */
+#include "libtenbox/driver/driver.h"
+
+#include <string.h>
+
+#include "libtenbox/wire/wire-error.h"
+
+/* ---- events ------------------------------------------------------------------------------- */
+
+struct _TbxEventSink {
+    grefcount references;
+    const TbxEventSinkHandlers *handlers; /* NULL once disconnected */
+    gpointer user_data;
+    char *epoch;
+    gint64 sequence; /* of the last event emitted */
+};
+
+TbxEventSink *tbx_event_sink_new(const TbxEventSinkHandlers *handlers, gpointer user_data)
+{
+    TbxEventSink *self = g_new0(TbxEventSink, 1);
+
+    g_ref_count_init(&self->references);
+    self->handlers = handlers;
+    self->user_data = user_data;
+    self->epoch = g_uuid_string_random();
+    return self;
+}
+
+TbxEventSink *tbx_event_sink_ref(TbxEventSink *self)
+{
+    g_ref_count_inc(&self->references);
+    return self;
+}
+
+void tbx_event_sink_unref(TbxEventSink *self)
+{
+    if (self && g_ref_count_dec(&self->references)) {
+        g_free(self->epoch);
+        g_free(self);
+    }
+}
+
+void tbx_event_sink_disconnect(TbxEventSink *self)
+{
+    self->handlers = NULL;
+}
+
+void tbx_event_sink_emit(TbxEventSink *self, const char *type, TbxVmRecord *vm,
+                         TbxOperationRecord *operation)
+{
+    g_return_if_fail(!vm != !operation);
+
+    g_autoptr(TbxEventRecord) event = tbx_event_record_new();
+    event->sequence = ++self->sequence;
+    event->epoch = g_strdup(self->epoch);
+    event->time = g_get_real_time();
+    event->type = g_strdup(type);
+    event->vm_id = g_strdup(vm ? vm->id : operation->vm_id);
+    event->vm = vm ? tbx_vm_record_ref(vm) : NULL;
+    event->operation = operation ? tbx_operation_record_ref(operation) : NULL;
+    tbx_event_sink_forward(self, event);
+}
+
+void tbx_event_sink_forward(TbxEventSink *self, TbxEventRecord *event)
+{
+    G_GNUC_UNUSED g_autoptr(TbxEventSink) keep = tbx_event_sink_ref(self);
+
+    if (self->handlers)
+        self->handlers->event(event, self->user_data);
+}
+
+void tbx_event_sink_lost(TbxEventSink *self, const GError *error)
+{
+    G_GNUC_UNUSED g_autoptr(TbxEventSink) keep = tbx_event_sink_ref(self);
+
+    if (self->handlers)
+        self->handlers->lost(error, self->user_data);
+}
+
+/* ---- consoles ----------------------------------------------------------------------------- */
+
+void tbx_console_stream_init(TbxConsoleStream *self, const TbxConsoleStreamOps *ops)
+{
+    self->ops = ops;
+    g_ref_count_init(&self->references);
+    self->is_closed = FALSE;
+    self->skipped = 0;
+}
+
+TbxConsoleStream *tbx_console_stream_ref(TbxConsoleStream *self)
+{
+    g_ref_count_inc(&self->references);
+    return self;
+}
+
+void tbx_console_stream_unref(TbxConsoleStream *self)
+{
+    if (!self || !g_ref_count_dec(&self->references))
+        return;
+    /* close() may make tasks complete that hold a reference: keep one until it returns. */
+    g_ref_count_init(&self->references);
+    tbx_console_stream_close(self);
+    if (g_ref_count_dec(&self->references))
+        self->ops->free(self);
+}
+
+/* Completes @task and drops it when the stream has been closed. */
+static gboolean stream_is_open(TbxConsoleStream *self, GTask *task)
+{
+    if (!self->is_closed)
+        return TRUE;
+    g_task_return_error(task, tbx_error_new("closed", NULL, "the console is closed"));
+    g_object_unref(task);
+    return FALSE;
+}
+
+void tbx_console_stream_read(TbxConsoleStream *self, gsize maximum, GTask *task)
+{
+    if (stream_is_open(self, task))
+        self->ops->read(self, maximum, task);
+}
+
+void tbx_console_stream_write(TbxConsoleStream *self, GBytes *bytes, GTask *task)
+{
+    if (stream_is_open(self, task))
+        self->ops->write(self, bytes, task);
+}
+
+void tbx_console_stream_close(TbxConsoleStream *self)
+{
+    if (self->is_closed)
+        return;
+    self->is_closed = TRUE;
+    self->ops->close(self);
+}
+
+/* ---- the driver --------------------------------------------------------------------------- */
+
+void tbx_driver_init(TbxDriver *self, const TbxDriverOps *ops, const char *uri,
+                     TbxEventSink *events)
+{
+    self->ops = ops;
+    g_ref_count_init(&self->references);
+    self->uri = g_strdup(uri);
+    self->events = tbx_event_sink_ref(events);
+    self->home = g_main_context_ref_thread_default();
+    self->is_open = FALSE;
+    self->is_closed = FALSE;
+    self->is_watching = FALSE;
+    self->is_private = FALSE;
+}
+
+TbxDriver *tbx_driver_ref(TbxDriver *self)
+{
+    g_ref_count_inc(&self->references);
+    return self;
+}
+
+void tbx_driver_unref(TbxDriver *self)
+{
+    if (!self || !g_ref_count_dec(&self->references))
+        return;
+    g_ref_count_init(&self->references);
+    tbx_driver_close(self);
+    if (!g_ref_count_dec(&self->references))
+        return;
+
+    char *uri = self->uri;
+    TbxEventSink *events = self->events;
+    GMainContext *home = self->home;
+    self->ops->free(self);
+    g_free(uri);
+    tbx_event_sink_unref(events);
+    g_main_context_unref(home);
+}
+
+void tbx_driver_close(TbxDriver *self)
+{
+    if (self->is_closed)
+        return;
+    self->is_closed = TRUE;
+    self->ops->close(self);
+}
+
+/* Completes @task and drops it, unless the driver can be called. */
+static gboolean driver_is_ready(TbxDriver *self, gboolean has_operation, GTask *task)
+{
+    if (self->is_closed || !self->is_open)
+        g_task_return_error(
+            task, tbx_error_new("closed", NULL, "the connection to %s is closed", self->uri));
+    else if (!has_operation)
+        g_task_return_error(task, tbx_error_new("unsupported", NULL, "the %s driver cannot do this",
+                                                self->ops->name));
+    else
+        return TRUE;
+    g_object_unref(task);
+    return FALSE;
+}
+
+void tbx_driver_open(TbxDriver *self, GTask *task)
+{
+    self->is_open = TRUE;
+    if (driver_is_ready(self, TRUE, task))
+        self->ops->open(self, task);
+}
+
+#define READY(operation) driver_is_ready(self, self->ops->operation != NULL, task)
+
+void tbx_driver_system_get(TbxDriver *self, GTask *task)
+{
+    if (READY(system_get))
+        self->ops->system_get(self, task);
+}
+
+void tbx_driver_doctor(TbxDriver *self, GTask *task)
+{
+    if (READY(doctor))
+        self->ops->doctor(self, task);
+}
+
+void tbx_driver_vm_list(TbxDriver *self, GTask *task)
+{
+    if (READY(vm_list))
+        self->ops->vm_list(self, task);
+}
+
+void tbx_driver_vm_get(TbxDriver *self, const char *vm, GTask *task)
+{
+    if (READY(vm_get))
+        self->ops->vm_get(self, vm, task);
+}
+
+void tbx_driver_vm_create(TbxDriver *self, TbxVmSpec *spec, GTask *task)
+{
+    if (READY(vm_create))
+        self->ops->vm_create(self, spec, task);
+}
+
+void tbx_driver_vm_update(TbxDriver *self, const char *vm, TbxVmSpec *spec, GTask *task)
+{
+    if (READY(vm_update))
+        self->ops->vm_update(self, vm, spec, task);
+}
+
+void tbx_driver_vm_begin(TbxDriver *self, const char *vm, TenboxVmAction action,
+                         const TbxActionOptions *options, GTask *task)
+{
+    if (READY(vm_begin))
+        self->ops->vm_begin(self, vm, action, options, task);
+}
+
+void tbx_driver_operation_list(TbxDriver *self, GTask *task)
+{
+    if (READY(operation_list))
+        self->ops->operation_list(self, task);
+}
+
+void tbx_driver_operation_get(TbxDriver *self, const char *id, guint wait_seconds, GTask *task)
+{
+    if (READY(operation_get))
+        self->ops->operation_get(self, id, wait_seconds, task);
+}
+
+void tbx_driver_operation_cancel(TbxDriver *self, const char *id, GTask *task)
+{
+    if (READY(operation_cancel))
+        self->ops->operation_cancel(self, id, task);
+}
+
+void tbx_driver_vm_log(TbxDriver *self, const char *vm, const char *source, guint line_count,
+                       GTask *task)
+{
+    if (READY(vm_log))
+        self->ops->vm_log(self, vm, source, line_count, task);
+}
+
+void tbx_driver_vm_statistics(TbxDriver *self, const char *vm, GTask *task)
+{
+    if (READY(vm_statistics))
+        self->ops->vm_statistics(self, vm, task);
+}
+
+void tbx_driver_console_open(TbxDriver *self, const char *vm, gboolean replay, GTask *task)
+{
+    if (READY(console_open))
+        self->ops->console_open(self, vm, replay, task);
+}
+
+void tbx_driver_watch(TbxDriver *self, GTask *task)
+{
+    if (READY(watch))
+        self->ops->watch(self, task);
+}
+
+/* ---- which driver ------------------------------------------------------------------------- */
+
+static TbxDriver *refuse_uri(const char *uri, GError **error, const char *why)
+{
+    tbx_error_set(error, "field-invalid", "uri", "\"%s\" is no address: %s", uri, why);
+    return NULL;
+}
+
+static TbxDriver *new_local(GUri *parsed, const char *uri, TbxEventSink *events, GError **error)
+{
+    const char *folder = g_uri_get_path(parsed);
+    const char *query = g_uri_get_query(parsed);
+    g_autofree char *served_at = NULL;
+
+    if (query) {
+        g_autoptr(GHashTable) parameters =
+            g_uri_parse_params(query, -1, "&", G_URI_PARAMS_NONE, NULL);
+        const char *value = parameters ? g_hash_table_lookup(parameters, "served-at") : NULL;
+        if (!value || g_hash_table_size(parameters) != 1)
+            return refuse_uri(uri, error, "local:// knows the parameter served-at only");
+        served_at = g_strdup(value);
+    }
+    if (g_strcmp0(folder, "/") == 0)
+        folder = NULL;
+#ifdef TBX_HAVE_LOCAL_DRIVER
+    return tbx_local_driver_new(uri, folder, served_at, events, error);
+#else
+    tbx_error_set(error, "unsupported", "uri",
+                  "this build of libtenbox cannot run VMs itself (local://); talk to a daemon");
+    return NULL;
+#endif
+}
+
+TbxDriver *tbx_driver_new(const char *uri, TbxEventSink *events, GError **error)
+{
+    const GUriFlags flags = (GUriFlags)(G_URI_FLAGS_PARSE_RELAXED | G_URI_FLAGS_SCHEME_NORMALIZE |
+                                        G_URI_FLAGS_ENCODED_QUERY);
+    g_autoptr(GUri) parsed = g_uri_parse(uri, flags, NULL);
+    if (!parsed)
+        return refuse_uri(uri, error, "it has the form unix:///path/of/socket or local:///folder");
+
+    const char *scheme = g_uri_get_scheme(parsed);
+    const char *host = g_uri_get_host(parsed);
+    const char *path = g_uri_get_path(parsed);
+    if (strcmp(scheme, "https") == 0 || strcmp(scheme, "test") == 0) {
+        tbx_error_set(error, "unsupported", "uri", "%s:// is not supported by this release",
+                      scheme);
+        return NULL;
+    }
+    if (strcmp(scheme, "unix") != 0 && strcmp(scheme, "local") != 0)
+        return refuse_uri(uri, error, "only unix:// and local:// are known");
+    if ((host && host[0]) || g_uri_get_user(parsed) || g_uri_get_port(parsed) != -1)
+        return refuse_uri(uri, error, "a path follows the two slashes, as in unix:///run/x.sock");
+    if (g_uri_get_fragment(parsed))
+        return refuse_uri(uri, error, "it has a fragment (#)");
+    if (!path || path[0] != '/')
+        return refuse_uri(uri, error, "the path must be absolute");
+
+    if (strcmp(scheme, "local") == 0)
+        return new_local(parsed, uri, events, error);
+    if (g_uri_get_query(parsed))
+        return refuse_uri(uri, error, "unix:// takes no parameters");
+    if (strcmp(path, "/") == 0)
+        return refuse_uri(uri, error, "the path of the socket is missing");
+    return tbx_remote_driver_new(uri, path, events, error);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * vm.json: what a VM is made of, as it lies on disk.
+ *
+ * Keys that this version does not know (of a newer one, or of the original TenBox) are kept and written
+ * back. A file that cannot be understood is never written: the VM is shown with the error and can only
+ * be deleted.
+ */
+#pragma once
+
+#include <gio/gio.h>
+#include <json-glib/json-glib.h>
+
+#include "libtenbox/wire/wire-vm.h"
+
+G_BEGIN_DECLS
+
+#define TBX_MEMORY_MB_DEFAULT 4096
+#define TBX_CPU_COUNT_DEFAULT 4
+
+typedef struct {
+    char *name;
+    gint64 memory_mb;
+    gint64 cpu_count;
+    char *cmdline;         /* "" = the console of the architecture */
+    char *kernel;          /* a file name in the VM's folder */
+    char *initrd;          /* nullable */
+    char *description;     /* never NULL */
+    gint64 creation_time;  /* seconds since 1970, as the original keeps them */
+    gint64 last_boot_time; /* seconds since 1970, 0 = never */
+    JsonObject *document;  /* nullable: the file as it was read */
+} TbxVmDefinition;
+
+/* From a specification that has passed tbx_vm_spec_validate_create(), with defaults for the rest;
+ * kernel and initrd get the names of their copies. */
+TbxVmDefinition *tbx_vm_definition_new(const TbxVmSpec *spec);
+
+/* A copy with the changes of @spec. */
+TbxVmDefinition *tbx_vm_definition_updated(const TbxVmDefinition *self, const TbxVmSpec *spec);
+
+TbxVmDefinition *tbx_vm_definition_copy(const TbxVmDefinition *self);
+void tbx_vm_definition_free(TbxVmDefinition *self);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(TbxVmDefinition, tbx_vm_definition_free)
+
+/* "field-invalid", "name-invalid" or "json-invalid" with the key as field. */
+TbxVmDefinition *tbx_vm_definition_parse(const char *text, gsize length, GError **error);
+
+/* The file's new content. */
+GBytes *tbx_vm_definition_print(const TbxVmDefinition *self);
+
+/* The command line that the guest gets. */
+const char *tbx_vm_definition_get_effective_cmdline(const TbxVmDefinition *self);
+
+G_END_DECLS

@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "libtenbox/local/registry.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "libtenbox/local/files.h"
+#include "libtenbox/local/lock.h"
+#include "libtenbox/local/paths.h"
+#include "libtenbox/local/resources.h"
+#include "libtenbox/local/sources.h"
+#include "libtenbox/wire/json-guard.h"
+#include "libtenbox/wire/wire-error.h"
+
+struct _TbxRegistry {
+    gatomicrefcount references; /* atomic */
+    char *folder;               /* const */
+    int folder_fd;              /* const */
+    int vms_fd;                 /* const */
+    TbxLock *lock;              /* home; NULL after tbx_registry_unlock() */
+    GHashTable *names;          /* home; name → id */
+};
+
+void tbx_registry_unlock(TbxRegistry *self)
+{
+    g_clear_pointer(&self->lock, tbx_lock_unref);
+}
+
+TbxLock *tbx_registry_get_lock(TbxRegistry *self)
+{
+    return self->lock;
+}
+
+TbxRegistry *tbx_registry_ref(TbxRegistry *self)
+{
+    g_atomic_ref_count_inc(&self->references);
+    return self;
+}
+
+void tbx_registry_unref(TbxRegistry *self)
+{
+    if (self == NULL || !g_atomic_ref_count_dec(&self->references))
+        return;
+    tbx_registry_unlock(self);
+    tbx_fd_close(&self->vms_fd);
+    tbx_fd_close(&self->folder_fd);
+    g_hash_table_unref(self->names);
+    g_free(self->folder);
+    g_free(self);
+}
+
+TbxRegistry *tbx_registry_open(const char *folder, const char *served_at, GError **error)
+{
+    g_autoptr(TbxRegistry) self = g_new0(TbxRegistry, 1);
+
+    g_atomic_ref_count_init(&self->references);
+    self->folder = g_strdup(folder);
+    self->folder_fd = -1;
+    self->vms_fd = -1;
+    self->names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+
+    self->folder_fd = tbx_paths_open_data_folder(folder, error);
+    if (self->folder_fd < 0)
+        return NULL;
+    self->lock = tbx_lock_take(self->folder_fd, folder, served_at, error);
+    if (self->lock == NULL || !tbx_folder_make_at(self->folder_fd, TBX_PATH_VMS, 0700, error))
+        return NULL;
+    self->vms_fd = tbx_folder_open_at(self->folder_fd, TBX_PATH_VMS, error);
+    if (self->vms_fd < 0)
+        return NULL;
+    return g_steal_pointer(&self);
+}
+
+const char *tbx_registry_get_folder(TbxRegistry *self)
+{
+    return self->folder;
+}
+
+int tbx_registry_get_folder_fd(TbxRegistry *self)
+{
+    return self->folder_fd;
+}
+
+static int compare_ids(gconstpointer a, gconstpointer b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Removes the folder @name of ours if it is one that a crash left. */
+static void remove_leftover(TbxRegistry *self, const char *name)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!g_str_has_prefix(name, TBX_PATH_NEW_PREFIX) &&
+        !g_str_has_prefix(name, TBX_PATH_OLD_PREFIX))
+        return;
+    if (!tbx_folder_remove_at(self->vms_fd, name, &error))
+        g_warning("%s/vms/%s: %s", self->folder, name, error->message);
+}
+
+GPtrArray *tbx_registry_list_ids(TbxRegistry *self, GError **error)
+{
+    g_autoptr(GPtrArray) ids = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GPtrArray) others = g_ptr_array_new_with_free_func(g_free);
+    int duplicate = fcntl(self->vms_fd, F_DUPFD_CLOEXEC, 3);
+    DIR *folder = duplicate >= 0 ? fdopendir(duplicate) : NULL;
+    const struct dirent *entry;
+
+    if (folder == NULL) {
+        tbx_errno_set(error, errno, NULL, "The folder %s/vms could not be read", self->folder);
+        tbx_fd_close(&duplicate);
+        return NULL;
+    }
+    rewinddir(folder);
+    while ((entry = readdir(folder)) != NULL)
+        g_ptr_array_add(tbx_vm_id_is_valid(entry->d_name) ? ids : others, g_strdup(entry->d_name));
+    closedir(folder);
+    for (guint i = 0; i < others->len; i++)
+        remove_leftover(self, g_ptr_array_index(others, i));
+    g_ptr_array_sort(ids, compare_ids);
+    return g_steal_pointer(&ids);
+}
+
+int tbx_registry_open_vm_folder(TbxRegistry *self, const char *id, GError **error)
+{
+    TBX_AUTO_FD fd = tbx_folder_open_at(self->vms_fd, id, error);
+
+    /* A folder brought from elsewhere may lack these. */
+    if (fd < 0 || !tbx_folder_make_at(fd, TBX_PATH_RUN, 0700, error) ||
+        !tbx_folder_make_at(fd, TBX_PATH_LOGS, 0700, error))
+        return -1;
+    return tbx_fd_take(&fd);
+}
+
+TbxVmDefinition *tbx_registry_load(int vm_folder_fd, GError **error)
+{
+    g_autoptr(GError) failure = NULL;
+    gsize length;
+    g_autofree char *text =
+        tbx_file_read_at(vm_folder_fd, TBX_PATH_VM_JSON, TBX_JSON_SIZE_MAX, &length, &failure);
+
+    if (text == NULL) {
+        tbx_error_set(error, "internal", TBX_PATH_VM_JSON, "vm.json: %s", failure->message);
+        return NULL;
+    }
+    return tbx_vm_definition_parse(text, length, error);
+}
+
+gboolean tbx_registry_take_name(TbxRegistry *self, const char *name, const char *id, GError **error)
+{
+    const char *owner = g_hash_table_lookup(self->names, name);
+
+    if (owner != NULL && !g_str_equal(owner, id)) {
+        tbx_error_set(error, "vm-exists", "name", "There is a VM of the name %s already (%s)", name,
+                      owner);
+        return FALSE;
+    }
+    g_hash_table_replace(self->names, g_strdup(name), g_strdup(id));
+    return TRUE;
+}
+
+void tbx_registry_release_name(TbxRegistry *self, const char *name)
+{
+    g_hash_table_remove(self->names, name);
+}
+
+const char *tbx_registry_find_name(TbxRegistry *self, const char *name)
+{
+    return g_hash_table_lookup(self->names, name);
+}
+
+/* ---- work in threads ---------------------------------------------------------------------- */
+
+typedef struct {
+    TbxRegistry *registry;
+    TbxLock *lock; /* until the thread has finished */
+    char *id;
+    TbxVmDefinition *definition;
+    char *kernel_path;
+    char *initrd_path;
+    int vm_folder_fd;
+} Job;
+
+static void job_free(Job *job)
+{
+    tbx_lock_unref(job->lock);
+    tbx_registry_unref(job->registry);
+    g_free(job->id);
+    tbx_vm_definition_free(job->definition);
+    g_free(job->kernel_path);
+    g_free(job->initrd_path);
+    tbx_fd_close(&job->vm_folder_fd);
+    g_free(job);
+}
+
+static Job *job_new(TbxRegistry *registry, const char *id, TbxVmDefinition *definition,
+                    const char *kernel_path, const char *initrd_path)
+{
+    Job *job = g_new0(Job, 1);
+
+    job->registry = tbx_registry_ref(registry);
+    job->lock = tbx_lock_ref(registry->lock);
+    job->id = g_strdup(id);
+    job->definition = definition;
+    job->kernel_path = g_strdup(kernel_path);
+    job->initrd_path = g_strdup(initrd_path);
+    job->vm_folder_fd = -1;
+    return job;
+}
+
+static void run_job(Job *job, GTaskThreadFunc function, GCancellable *cancellable,
+                    GAsyncReadyCallback callback, gpointer user_data)
+{
+    g_autoptr(GTask) task = g_task_new(NULL, cancellable, callback, user_data);
+
+    g_task_set_task_data(task, job, (GDestroyNotify)job_free);
+    g_task_run_in_thread(task, function);
+}
+
+/* The end of a thread's work: the lock goes before the result is seen. Takes @error. */
+static void return_result(GTask *task, Job *job, GError *error)
+{
+    g_clear_pointer(&job->lock, tbx_lock_unref);
+    if (error != NULL)
+        g_task_return_error(task, error);
+    else
+        g_task_return_boolean(task, TRUE);
+}
+
+/* Copies the user's file @path to @name; NULL copies nothing. */
+static gboolean copy_file(const char *path, int folder_fd, const char *name, const char *field,
+                          GCancellable *cancellable, GError **error)
+{
+    TBX_AUTO_FD source_fd = -1;
+
+    if (path == NULL)
+        return TRUE;
+    source_fd = tbx_resource_open_user_file(path, field, error);
+    return source_fd >= 0 &&
+           tbx_file_copy_at(source_fd, folder_fd, name, 0600, field, cancellable, error);
+}
+
+static gboolean fill_folder(Job *job, int folder_fd, GCancellable *cancellable, GError **error)
+{
+    g_autoptr(GBytes) content = tbx_vm_definition_print(job->definition);
+    gsize length;
+    const void *data = g_bytes_get_data(content, &length);
+
+    return tbx_folder_make_at(folder_fd, TBX_PATH_RUN, 0700, error) &&
+           tbx_folder_make_at(folder_fd, TBX_PATH_LOGS, 0700, error) &&
+           copy_file(job->kernel_path, folder_fd, TBX_PATH_KERNEL, "kernel", cancellable, error) &&
+           copy_file(job->initrd_path, folder_fd, TBX_PATH_INITRD, "initrd", cancellable, error) &&
+           tbx_file_replace_at(folder_fd, TBX_PATH_VM_JSON, data, length, 0600, error);
+}
+
+static gboolean create_folder(Job *job, const char *temporary, GCancellable *cancellable,
+                              GError **error)
+{
+    int vms_fd = job->registry->vms_fd;
+    TBX_AUTO_FD folder_fd = -1;
+
+    if (mkdirat(vms_fd, temporary, 0700) < 0) {
+        tbx_errno_set(error, errno, NULL, "The folder of the VM could not be made");
+        return FALSE;
+    }
+    folder_fd = tbx_folder_open_at(vms_fd, temporary, error);
+    if (folder_fd < 0 || !fill_folder(job, folder_fd, cancellable, error))
+        return FALSE;
+    if (g_cancellable_set_error_if_cancelled(cancellable, error))
+        return FALSE;
+    if (renameat(vms_fd, temporary, vms_fd, job->id) < 0) {
+        tbx_errno_set(error, errno, NULL, "The folder of the VM could not be renamed");
+        return FALSE;
+    }
+    return tbx_folder_sync(vms_fd, error);
+}
+
+static void create_thread(GTask *task, gpointer source, gpointer task_data,
+                          GCancellable *cancellable)
+{
+    Job *job = task_data;
+    g_autofree char *temporary = g_strconcat(TBX_PATH_NEW_PREFIX, job->id, NULL);
+    GError *error = NULL;
+
+    if (!create_folder(job, temporary, cancellable, &error)) {
+        /* Whichever name it has by now: a VM that was reported as failed must not turn up later. */
+        (void)tbx_folder_remove_at(job->registry->vms_fd, temporary, NULL);
+        (void)tbx_folder_remove_at(job->registry->vms_fd, job->id, NULL);
+    }
+    return_result(task, job, error);
+}
+
+void tbx_registry_create_async(TbxRegistry *self, const char *id, TbxVmDefinition *definition,
+                               const char *kernel_path, const char *initrd_path,
+                               GCancellable *cancellable, GAsyncReadyCallback callback,
+                               gpointer user_data)
+{
+    Job *job = job_new(self, id, definition, kernel_path, initrd_path);
+
+    run_job(job, create_thread, cancellable, callback, user_data);
+}
+
+gboolean tbx_registry_create_finish(GAsyncResult *result, GError **error)
+{
+    return g_task_propagate_boolean(G_TASK(result), error);
+}
+
+/* Copies first what may fail, then renames. A crash between two renames leaves a new kernel with the old
+ * initrd; each file is whole, and the VM is stopped. */
+static gboolean replace_files(Job *job, GCancellable *cancellable, GError **error)
+{
+    const char *const kernel = ".kernel.tmp", *const initrd = ".initrd.tmp";
+    int fd = job->vm_folder_fd;
+
+    (void)unlinkat(fd, kernel, 0);
+    (void)unlinkat(fd, initrd, 0);
+    if (!copy_file(job->kernel_path, fd, kernel, "kernel", cancellable, error) ||
+        !copy_file(job->initrd_path, fd, initrd, "initrd", cancellable, error)) {
+        (void)unlinkat(fd, kernel, 0);
+        (void)unlinkat(fd, initrd, 0);
+        return FALSE;
+    }
+    if ((job->kernel_path != NULL && renameat(fd, kernel, fd, TBX_PATH_KERNEL) < 0) ||
+        (job->initrd_path != NULL && renameat(fd, initrd, fd, TBX_PATH_INITRD) < 0)) {
+        tbx_errno_set(error, errno, NULL, "A file of the VM could not be replaced");
+        return FALSE;
+    }
+    return tbx_folder_sync(fd, error);
+}
+
+static void replace_thread(GTask *task, gpointer source, gpointer task_data,
+                           GCancellable *cancellable)
+{
+    GError *error = NULL;
+
+    (void)replace_files(task_data, cancellable, &error);
+    return_result(task, task_data, error);
+}
+
+void tbx_registry_replace_files_async(TbxRegistry *self, int vm_folder_fd, const char *kernel_path,
+                                      const char *initrd_path, GCancellable *cancellable,
+                                      GAsyncReadyCallback callback, gpointer user_data)
+{
+    Job *job = job_new(self, NULL, NULL, kernel_path, initrd_path);
+
+    job->vm_folder_fd = fcntl(vm_folder_fd, F_DUPFD_CLOEXEC, 3);
+    run_job(job, replace_thread, cancellable, callback, user_data);
+}
+
+gboolean tbx_registry_replace_files_finish(GAsyncResult *result, GError **error)
+{
+    return g_task_propagate_boolean(G_TASK(result), error);
+}
+
+static gboolean delete_folder(Job *job, GError **error)
+{
+    int vms_fd = job->registry->vms_fd;
+    g_autofree char *old = g_strconcat(TBX_PATH_OLD_PREFIX, job->id, NULL);
+    g_autoptr(GError) leftover = NULL;
+
+    /* What an earlier attempt left would be in the way. */
+    if (!tbx_folder_remove_at(vms_fd, old, error))
+        return FALSE;
+    if (renameat(vms_fd, job->id, vms_fd, old) < 0) {
+        tbx_errno_set(error, errno, NULL, "The folder of the VM could not be renamed");
+        return FALSE;
+    }
+    (void)tbx_folder_sync(vms_fd, NULL);
+    if (!tbx_folder_remove_at(vms_fd, old, &leftover))
+        g_warning("%s/vms/%s: %s", job->registry->folder, old, leftover->message);
+    return TRUE;
+}
+
+static void delete_thread(GTask *task, gpointer source, gpointer task_data,
+                          GCancellable *cancellable)
+{
+    GError *error = NULL;
+
+    (void)delete_folder(task_data, &error);
+    return_result(task, task_data, error);
+}
+
+void tbx_registry_delete_async(TbxRegistry *self, const char *id, GAsyncReadyCallback callback,
+                               gpointer user_data)
+{
+    run_job(job_new(self, id, NULL, NULL, NULL), delete_thread, NULL, callback, user_data);
+}
+
+gboolean tbx_registry_delete_finish(GAsyncResult *result, GError **error)
+{
+    return g_task_propagate_boolean(G_TASK(result), error);
+}
+
+gint64 tbx_registry_get_free_mb(TbxRegistry *self)
+{
+    struct statvfs status;
+
+    if (fstatvfs(self->folder_fd, &status) < 0)
+        return -1;
+    return (gint64)((guint64)status.f_bavail / 1024 * status.f_frsize / 1024);
+}
+
+gboolean tbx_registry_check_writable(TbxRegistry *self, GError **error)
+{
+    const char *const name = "doctor";
+
+    if (!tbx_file_replace_at(self->folder_fd, name, "ok\n", 3, 0600, error))
+        return FALSE;
+    (void)unlinkat(self->folder_fd, name, 0);
+    return TRUE;
+}

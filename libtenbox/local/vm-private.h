@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The inside of a TbxLocalVm, for vm.c, vm-update.c and vm-verbs.c alone.
+ */
+#pragma once
+
+#include "libtenbox/local/console-log.h"
+#include "libtenbox/local/files.h"
+#include "libtenbox/local/vm-process.h"
+#include "libtenbox/local/vm-state.h"
+#include "libtenbox/local/vm.h"
+
+G_BEGIN_DECLS
+
+/* How far the birth of the process has come; NONE once the guest runs, and when there is no process. */
+typedef enum {
+    TBX_LAUNCH_NONE,
+    TBX_LAUNCH_WAITING,   /* for the greeting of the runtime */
+    TBX_LAUNCH_RECORDING, /* run/state.json is on its way to the disk: no guest runs unrecorded */
+    TBX_LAUNCH_BOOTING,   /* RT_START was sent */
+} TbxLaunchStep;
+
+/* What the action under way waits for. */
+typedef enum {
+    TBX_PHASE_NONE,
+    TBX_PHASE_LAUNCHING,    /* the guest's beginning */
+    TBX_PHASE_WAKING,       /* stop of a paused VM: the guest to run again */
+    TBX_PHASE_ASKING,       /* the guest to switch itself off, or the reply to the button */
+    TBX_PHASE_POWERING_OFF, /* the process to end after RT_POWER_OFF */
+    TBX_PHASE_KILLING,      /* the process to end after SIGKILL */
+    TBX_PHASE_RESETTING,
+    TBX_PHASE_PAUSING,
+    TBX_PHASE_RESUMING,
+    TBX_PHASE_REMOVING, /* the folder */
+    TBX_PHASE_UPDATING, /* files and vm.json */
+} TbxVerbPhase;
+
+typedef struct {
+    TbxOperation *operation; /* NULL: nothing is being done */
+    TenboxVmAction action;   /* UNKNOWN for an update */
+    TbxVerbPhase phase;
+    guint token;    /* of this action; replies to an earlier one are not for it */
+    gint64 timeout; /* seconds that a guest gets to switch itself off */
+    gboolean is_cancelled;
+    GSource *timer;
+    GCancellable *cancellable; /* of an update */
+} TbxVerb;
+
+struct _TbxLocalVm {
+    grefcount references;
+    TbxLocalContext *context;
+    char *id;
+    int folder_fd;
+    int run_fd;
+
+    TbxVmDefinition *definition; /* NULL: broken */
+    GError *broken;
+    gboolean is_updating; /* a new definition is on its way to the disk */
+
+    TbxVmStateCell state;
+    TbxVmProcess *process;
+    TbxLaunchStep launch;
+    gboolean is_adopting;
+    GError *refusal; /* of the process that is ending */
+
+    gint64 launched_at; /* of the process that is being born */
+    gint64 started_at;
+    gint64 shutdown_requested_at;
+    TbxVmExit *last_exit;
+    TbxVmProblem *last_error;
+
+    TbxLocalConsole *console;
+    TbxConsoleLog *log;
+    TbxFileWriter *definition_writer;
+    TbxFileWriter *state_writer;
+
+    TbxVerb verb;
+    TbxVmRecord *record;
+};
+
+/* A reference on the VM and on its driver, for what runs while an event may make the last owner go, and
+ * for what comes back from a thread. */
+typedef TbxLocalVm TbxHeldVm;
+
+static inline TbxHeldVm *tbx_local_vm_hold(TbxLocalVm *self)
+{
+    tbx_driver_ref(self->context->driver);
+    return tbx_local_vm_ref(self);
+}
+
+static inline void tbx_local_vm_release(TbxHeldVm *self)
+{
+    TbxDriver *driver = self->context->driver;
+
+    tbx_local_vm_unref(self);
+    tbx_driver_unref(driver);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(TbxHeldVm, tbx_local_vm_release)
+
+/* vm.c */
+
+/* Begins a process; state must be STARTING. connected() of vm.c goes on. */
+gboolean tbx_local_vm_launch(TbxLocalVm *self, GError **error);
+/* Writes run/state.json. */
+void tbx_local_vm_save_state(TbxLocalVm *self, GAsyncReadyCallback callback, gpointer user_data);
+void tbx_local_vm_set_last_error(TbxLocalVm *self, const GError *error);
+/* Applies an event whose legality the caller has made sure of. */
+void tbx_local_vm_apply(TbxLocalVm *self, TbxVmEvent event);
+
+/* vm-verbs.c: what the action under way makes of what happened; each may end it. */
+void tbx_verb_on_state(TbxLocalVm *vm, enum rt_state_value state);
+void tbx_verb_on_reset(TbxLocalVm *vm, gboolean by_host);
+void tbx_verb_on_unreachable(TbxLocalVm *vm, const GError *error);
+/* @failure: what a start that never came to a guest failed of. Called after the state has changed. */
+void tbx_verb_on_exit(TbxLocalVm *vm, TbxLaunchStep launch, gboolean is_clean,
+                      const GError *failure);
+/* Whether the console stays open because the VM is to start again. */
+gboolean tbx_verb_restarts(TbxLocalVm *vm, gboolean is_clean);
+/* Whether the process was killed because the user wanted it gone. */
+gboolean tbx_verb_wants_end(TbxLocalVm *vm);
+/* Forgets the action without ending its operation. */
+void tbx_verb_drop(TbxLocalVm *vm);
+/* Ends it; the VM may be gone afterwards unless the caller holds a reference. */
+void tbx_verb_end(TbxLocalVm *vm, GError *error);
+/* An operation around a change of vm.json; "vm-busy". */
+gboolean tbx_verb_begin_update(TbxLocalVm *vm, GError **error);
+
+G_END_DECLS

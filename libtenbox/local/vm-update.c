@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Changes of what a VM is.
+ *
+ * Name and description may change at any time, the rest while no process rests on it. The new definition
+ * takes effect when it is durable, not before; one change is on its way at a time. A change of files or of
+ * the machine is an operation ("update"), so that no start reads half of it.
+ */
+#include "libtenbox/local/host.h"
+#include "libtenbox/local/vm-private.h"
+#include "libtenbox/wire/wire-error.h"
+
+#define LIVE_FIELDS (TBX_VM_SPEC_NAME | TBX_VM_SPEC_DESCRIPTION)
+
+typedef struct {
+    TbxHeldVm *vm;
+    TbxVmDefinition *definition;
+    char *taken_name; /* nullable: given back when the change fails */
+    gboolean is_operation;
+    GTask *task;
+} Update;
+
+static void update_free(Update *update)
+{
+    tbx_vm_definition_free(update->definition);
+    g_free(update->taken_name);
+    g_object_unref(update->task);
+    tbx_local_vm_release(update->vm);
+    g_free(update);
+}
+
+/* Completes the change; takes @error. */
+static void finish(Update *update, GError *error)
+{
+    TbxLocalVm *vm = update->vm;
+    TbxRegistry *registry = vm->context->registry;
+
+    vm->is_updating = FALSE;
+    if (error != NULL) {
+        if (update->taken_name != NULL)
+            tbx_registry_release_name(registry, update->taken_name);
+    } else {
+        if (update->taken_name != NULL)
+            tbx_registry_release_name(registry, vm->definition->name);
+        /* A boot may have been noted meanwhile. */
+        update->definition->last_boot_time = vm->definition->last_boot_time;
+        tbx_vm_definition_free(vm->definition);
+        vm->definition = g_steal_pointer(&update->definition);
+        tbx_local_vm_publish(vm, TBX_EVENT_VM_CHANGED);
+    }
+    if (update->is_operation && vm->verb.operation != NULL) {
+        gboolean is_cancelled = g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+
+        if (is_cancelled) {
+            g_clear_error(&error);
+            error = tbx_error_new("operation-cancelled", NULL, "The change was cancelled");
+        }
+        tbx_verb_end(vm, error != NULL ? g_error_copy(error) : NULL);
+    }
+    if (error != NULL)
+        g_task_return_error(update->task, error);
+    else
+        g_task_return_pointer(update->task, tbx_vm_record_ref(vm->record),
+                              (GDestroyNotify)tbx_vm_record_unref);
+    update_free(update);
+}
+
+static void on_written(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    GError *error = NULL;
+
+    tbx_file_writer_write_finish(result, &error);
+    finish(user_data, error);
+}
+
+static void write_definition(Update *update)
+{
+    g_autoptr(GBytes) content = tbx_vm_definition_print(update->definition);
+
+    tbx_file_writer_write_async(update->vm->definition_writer, content, on_written, update);
+}
+
+static void on_files_replaced(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    GError *error = NULL;
+
+    if (tbx_registry_replace_files_finish(result, &error))
+        write_definition(user_data);
+    else
+        finish(user_data, error);
+}
+
+static gboolean check_update(TbxLocalVm *vm, const TbxVmSpec *spec, GError **error)
+{
+    if (vm->definition == NULL) {
+        g_propagate_error(error, g_error_copy(vm->broken));
+        return FALSE;
+    }
+    if (vm->is_updating) {
+        tbx_error_set(error, "vm-busy", NULL, "%s is busy: another change is being written",
+                      vm->record->name);
+        return FALSE;
+    }
+    if ((spec->present & ~(guint64)LIVE_FIELDS) != 0 &&
+        !tbx_vm_state_is_changeable(vm->state.value)) {
+        tbx_error_set(error, "vm-not-stopped", NULL,
+                      "The VM is %s: only name and description may be changed now",
+                      tenbox_vm_state_to_string(vm->state.value));
+        return FALSE;
+    }
+    return (spec->present & TBX_VM_SPEC_MEMORY_MB) == 0 ||
+           tbx_host_check_memory_size(spec->memory_mb, error);
+}
+
+/* Takes @name (nullable) and, if need be, the VM; neither when one of them cannot be had. */
+static gboolean reserve(TbxLocalVm *vm, const char *name, gboolean is_operation, GError **error)
+{
+    TbxRegistry *registry = vm->context->registry;
+
+    if (name != NULL && !tbx_registry_take_name(registry, name, vm->id, error))
+        return FALSE;
+    if (!is_operation || tbx_verb_begin_update(vm, error))
+        return TRUE;
+    if (name != NULL)
+        tbx_registry_release_name(registry, name);
+    return FALSE;
+}
+
+void tbx_local_vm_update(TbxLocalVm *self, TbxVmSpec *spec, GTask *task)
+{
+    gboolean is_operation = (spec->present & ~(guint64)LIVE_FIELDS) != 0;
+    gboolean is_renamed;
+    GError *error = NULL;
+    Update *update;
+
+    if (!check_update(self, spec, &error)) {
+        g_task_return_error(task, error);
+        g_object_unref(task);
+        return;
+    }
+    is_renamed =
+        (spec->present & TBX_VM_SPEC_NAME) != 0 && !g_str_equal(spec->name, self->definition->name);
+    if (!reserve(self, is_renamed ? spec->name : NULL, is_operation, &error)) {
+        g_task_return_error(task, error);
+        g_object_unref(task);
+        return;
+    }
+    update = g_new0(Update, 1);
+    update->vm = tbx_local_vm_hold(self);
+    update->definition = tbx_vm_definition_updated(self->definition, spec);
+    update->taken_name = is_renamed ? g_strdup(spec->name) : NULL;
+    update->is_operation = is_operation;
+    update->task = task;
+    self->is_updating = TRUE;
+    if ((spec->present & (TBX_VM_SPEC_KERNEL | TBX_VM_SPEC_INITRD)) != 0)
+        tbx_registry_replace_files_async(
+            self->context->registry, self->folder_fd,
+            (spec->present & TBX_VM_SPEC_KERNEL) != 0 ? spec->kernel : NULL,
+            (spec->present & TBX_VM_SPEC_INITRD) != 0 ? spec->initrd : NULL, self->verb.cancellable,
+            on_files_replaced, update);
+    else
+        write_definition(update);
+}

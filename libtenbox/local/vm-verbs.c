@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The actions on a VM, as steps that events drive on.
+ *
+ *   start     LAUNCHING … the guest runs
+ *   stop      [WAKING] ASKING (the button; a timer) → POWERING_OFF (a timer) → KILLING … the end
+ *             by force: POWERING_OFF at once
+ *   shutdown  ASKING … the button was pressed
+ *   reboot    ASKING … the end → LAUNCHING … the guest runs; or ASKING … the guest rebooted by itself
+ *   reset     RESETTING … the machine was rebuilt; of a VM that starts: LAUNCHING first
+ *   pause     PAUSING … the vCPUs have parked
+ *   resume    RESUMING … they run
+ *   delete    [POWERING_OFF → KILLING …] REMOVING … the folder is gone
+ *
+ * A forced stop, a reset and a forced delete take the VM over from whatever is under way: the steps of
+ * the old action are forgotten (its token changes, so late replies find nobody), the process stays.
+ */
+#include <errno.h>
+
+#include "libtenbox/local/sources.h"
+#include "libtenbox/local/vm-private.h"
+#include "libtenbox/wire/wire-error.h"
+
+/* How long a runtime may take to switch a machine off before it is killed. */
+#define POWER_OFF_TIMEOUT_MS 5000u
+/* How long a guest may take to shut down for a reboot. */
+#define REBOOT_TIMEOUT_S     120u
+
+/* ---- the frame ---------------------------------------------------------------------------- */
+
+void tbx_verb_drop(TbxLocalVm *vm)
+{
+    TbxVerb *verb = &vm->verb;
+
+    tbx_source_clear(&verb->timer);
+    g_clear_object(&verb->cancellable);
+    *verb = (TbxVerb){.token = verb->token + 1};
+}
+
+void tbx_verb_end(TbxLocalVm *vm, GError *error)
+{
+    TbxOperation *operation = vm->verb.operation;
+
+    tbx_verb_drop(vm);
+    tbx_operation_end(operation, error);
+}
+
+static GError *cancelled_error(TbxLocalVm *vm)
+{
+    return tbx_error_new("operation-cancelled", NULL, "The %s was cancelled",
+                         tbx_operation_get_kind(vm->verb.operation));
+}
+
+static void set_timer(TbxLocalVm *vm, guint milliseconds, GSourceFunc function)
+{
+    GMainContext *home = vm->context->driver->home;
+
+    tbx_source_clear(&vm->verb.timer);
+    vm->verb.timer = tbx_source_timer(home, milliseconds, function, vm);
+}
+
+/* Whether a reply to the request with @token is for the action under way. */
+static gboolean is_mine(TbxLocalVm *vm, guint token)
+{
+    return vm->verb.operation != NULL && vm->verb.token == token;
+}
+
+/* What a runtime answered with @code to the request of the action under way. */
+static GError *reply_error(TbxLocalVm *vm, int code)
+{
+    const char *kind = tbx_operation_get_kind(vm->verb.operation);
+
+    if (code == -EBUSY)
+        return tbx_error_new("wrong-state", NULL,
+                             "The machine is changing its state, so %s has to wait", kind);
+    if (code == -ECONNRESET)
+        return tbx_error_new("runtime-failed", NULL, "The VM's process did not answer to %s", kind);
+    return tbx_error_new("runtime-failed", NULL, "The VM's process refused to %s: %s", kind,
+                         g_strerror(-code));
+}
+
+static void press_button(TbxLocalVm *vm);
+static void power_off(TbxLocalVm *vm);
+static void remove_vm(TbxLocalVm *vm);
+
+/* ---- steps -------------------------------------------------------------------------------- */
+
+static void kill_process(TbxLocalVm *vm)
+{
+    tbx_source_clear(&vm->verb.timer);
+    vm->verb.phase = TBX_PHASE_KILLING;
+    tbx_vm_process_kill(vm->process);
+}
+
+static gboolean on_power_off_timeout(gpointer user_data)
+{
+    kill_process(user_data);
+    return G_SOURCE_REMOVE;
+}
+
+/* Ends the process: in order when a guest runs, at once otherwise. */
+static void power_off(TbxLocalVm *vm)
+{
+    if (tbx_vm_state_allows(&vm->state, TBX_VM_EVENT_STOP))
+        tbx_local_vm_apply(vm, TBX_VM_EVENT_STOP);
+    if (vm->launch != TBX_LAUNCH_NONE || !tbx_vm_process_is_connected(vm->process)) {
+        kill_process(vm);
+        return;
+    }
+    vm->verb.phase = TBX_PHASE_POWERING_OFF;
+    set_timer(vm, POWER_OFF_TIMEOUT_MS, on_power_off_timeout);
+    tbx_vm_process_request(vm->process, RT_POWER_OFF, NULL, 0);
+}
+
+static gboolean on_stop_timeout(gpointer user_data)
+{
+    power_off(user_data);
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean on_reboot_timeout(gpointer user_data)
+{
+    TbxLocalVm *vm = user_data;
+    GError *error = tbx_error_new(
+        "timed-out", NULL, "The guest did not shut down within %u seconds of the power button",
+        REBOOT_TIMEOUT_S);
+
+    tbx_source_clear(&vm->verb.timer);
+    tbx_verb_end(vm, tbx_error_with_hint(error, "Reset the VM, or stop it by force"));
+    return G_SOURCE_REMOVE;
+}
+
+static void note_request(TbxLocalVm *vm)
+{
+    vm->shutdown_requested_at = g_get_real_time();
+    tbx_local_vm_publish(vm, TBX_EVENT_VM_CHANGED);
+    tbx_local_vm_save_state(vm, NULL, NULL);
+}
+
+static void on_button_replied(int code, guint token, gpointer user_data)
+{
+    TbxLocalVm *vm = user_data;
+
+    if (!is_mine(vm, token) || vm->verb.phase != TBX_PHASE_ASKING)
+        return;
+    if (code == 0)
+        note_request(vm);
+    /* A guest that cannot be asked is switched off when its time is over. */
+    if (vm->verb.action == TENBOX_VM_ACTION_STOP)
+        return;
+    if (code != 0)
+        tbx_verb_end(vm, reply_error(vm, code));
+    else if (vm->verb.action == TENBOX_VM_ACTION_SHUTDOWN)
+        tbx_verb_end(vm, NULL);
+}
+
+static void press_button(TbxLocalVm *vm)
+{
+    vm->verb.phase = TBX_PHASE_ASKING;
+    tbx_vm_process_request(vm->process, RT_POWER_BUTTON, on_button_replied, vm->verb.token);
+}
+
+static void on_request_replied(int code, guint token, gpointer user_data)
+{
+    TbxLocalVm *vm = user_data;
+
+    /* The effect is told by an event; -EALREADY: it has been. */
+    if (code != 0 && is_mine(vm, token))
+        tbx_verb_end(vm, reply_error(vm, code));
+}
+
+static void request(TbxLocalVm *vm, enum rt_message_type type, TbxVerbPhase phase)
+{
+    vm->verb.phase = phase;
+    tbx_vm_process_request(vm->process, type, on_request_replied, vm->verb.token);
+}
+
+/* Begins a process for the action under way; a failure ends the action. */
+static void launch(TbxLocalVm *vm)
+{
+    GError *error = NULL;
+
+    tbx_local_vm_set_last_error(vm, NULL);
+    tbx_local_vm_apply(vm, TBX_VM_EVENT_START);
+    if (tbx_local_vm_launch(vm, &error)) {
+        vm->verb.phase = TBX_PHASE_LAUNCHING;
+        return;
+    }
+    tbx_local_vm_set_last_error(vm, error);
+    tbx_local_vm_save_state(vm, NULL, NULL);
+    tbx_local_console_detach(vm->console, FALSE);
+    tbx_local_vm_apply(vm, TBX_VM_EVENT_REFUSED);
+    tbx_verb_end(vm, error);
+}
+
+static void on_removed(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(TbxHeldVm) vm = user_data;
+    GError *error = NULL;
+
+    if (!tbx_registry_delete_finish(result, &error)) {
+        if (vm->verb.operation != NULL)
+            tbx_verb_end(vm, tbx_error_wrap(error, NULL, "The VM could not be deleted"));
+        else
+            g_clear_error(&error);
+        return;
+    }
+    vm->context->removed(vm, vm->context->driver);
+    if (vm->verb.operation != NULL)
+        tbx_verb_end(vm, NULL);
+}
+
+static void on_definition_flushed(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    TbxHeldVm *vm = user_data;
+
+    tbx_registry_delete_async(vm->context->registry, vm->id, on_removed, vm);
+}
+
+static void on_state_flushed(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    TbxHeldVm *vm = user_data;
+
+    tbx_file_writer_flush_async(vm->definition_writer, on_definition_flushed, vm);
+}
+
+/* Writes that are on their way would find no folder: they go first. */
+static void remove_vm(TbxLocalVm *vm)
+{
+    vm->verb.phase = TBX_PHASE_REMOVING;
+    tbx_local_vm_hold(vm);
+    if (vm->state_writer != NULL)
+        tbx_file_writer_flush_async(vm->state_writer, on_state_flushed, vm);
+    else
+        tbx_registry_delete_async(vm->context->registry, vm->id, on_removed, vm);
+}
+
+/* ---- beginnings --------------------------------------------------------------------------- */
+
+static void begin_stop(TbxLocalVm *vm, gboolean force)
+{
+    if (force || vm->launch != TBX_LAUNCH_NONE || vm->verb.timeout == 0) {
+        power_off(vm);
+        return;
+    }
+    if (tbx_vm_state_allows(&vm->state, TBX_VM_EVENT_STOP))
+        tbx_local_vm_apply(vm, TBX_VM_EVENT_STOP);
+    set_timer(vm, (guint)vm->verb.timeout * 1000, on_stop_timeout);
+    if (tbx_vm_process_get_state(vm->process) == RT_STATE_RUNNING) {
+        press_button(vm);
+        return;
+    }
+    vm->verb.phase = TBX_PHASE_WAKING;
+    tbx_vm_process_request(vm->process, RT_RESUME, NULL, 0);
+}
+
+static void begin_reset(TbxLocalVm *vm)
+{
+    if (vm->launch != TBX_LAUNCH_NONE) {
+        vm->verb.phase = TBX_PHASE_LAUNCHING;
+        return;
+    }
+    if (vm->state.value == TENBOX_VM_STATE_STOPPING) {
+        tbx_local_vm_apply(vm, TBX_VM_EVENT_WITHDRAWN);
+        if (tbx_vm_process_get_state(vm->process) == RT_STATE_PAUSED)
+            tbx_local_vm_apply(vm, TBX_VM_EVENT_PAUSED);
+    }
+    request(vm, RT_RESET, TBX_PHASE_RESETTING);
+}
+
+static void begin_action(TbxLocalVm *vm, gboolean force)
+{
+    switch (vm->verb.action) {
+    case TENBOX_VM_ACTION_START: launch(vm); break;
+    case TENBOX_VM_ACTION_STOP: begin_stop(vm, force); break;
+    case TENBOX_VM_ACTION_SHUTDOWN: press_button(vm); break;
+    case TENBOX_VM_ACTION_REBOOT:
+        set_timer(vm, REBOOT_TIMEOUT_S * 1000, on_reboot_timeout);
+        press_button(vm);
+        break;
+    case TENBOX_VM_ACTION_RESET: begin_reset(vm); break;
+    case TENBOX_VM_ACTION_PAUSE: request(vm, RT_PAUSE, TBX_PHASE_PAUSING); break;
+    case TENBOX_VM_ACTION_RESUME: request(vm, RT_RESUME, TBX_PHASE_RESUMING); break;
+    case TENBOX_VM_ACTION_DELETE:
+        if (vm->process != NULL)
+            power_off(vm);
+        else
+            remove_vm(vm);
+        break;
+    default: g_assert_not_reached();
+    }
+}
+
+static gboolean on_pre_empt(TbxOperation *operation, const char *kind, gpointer user_data)
+{
+    TbxLocalVm *vm = user_data;
+    TbxVerbPhase phase = vm->verb.phase;
+    gboolean is_going = phase == TBX_PHASE_POWERING_OFF || phase == TBX_PHASE_KILLING;
+
+    if (phase == TBX_PHASE_REMOVING || phase == TBX_PHASE_UPDATING)
+        return FALSE;
+    /* A machine without power has no reset line. */
+    if (is_going && g_str_equal(kind, tenbox_vm_action_to_string(TENBOX_VM_ACTION_RESET)))
+        return FALSE;
+    tbx_verb_drop(vm);
+    return TRUE;
+}
+
+/* Takes a stop back that has not forced anything yet. */
+static void withdraw_stop(TbxLocalVm *vm)
+{
+    if (vm->state.value == TENBOX_VM_STATE_STOPPING) {
+        tbx_local_vm_apply(vm, TBX_VM_EVENT_WITHDRAWN);
+        if (tbx_vm_process_get_state(vm->process) == RT_STATE_PAUSED)
+            tbx_local_vm_apply(vm, TBX_VM_EVENT_PAUSED);
+    }
+}
+
+static void on_cancel(TbxOperation *operation, gpointer user_data)
+{
+    TbxLocalVm *vm = user_data;
+
+    switch (vm->verb.phase) {
+    case TBX_PHASE_LAUNCHING:
+        /* Ends as cancelled when the process has. */
+        vm->verb.is_cancelled = TRUE;
+        tbx_local_vm_apply(vm, TBX_VM_EVENT_STOP);
+        kill_process(vm);
+        break;
+    case TBX_PHASE_WAKING:
+    case TBX_PHASE_ASKING:
+        withdraw_stop(vm);
+        tbx_verb_end(vm, cancelled_error(vm));
+        break;
+    case TBX_PHASE_RESETTING:
+    case TBX_PHASE_PAUSING:
+    case TBX_PHASE_RESUMING: tbx_verb_end(vm, cancelled_error(vm)); break;
+    case TBX_PHASE_UPDATING: g_cancellable_cancel(vm->verb.cancellable); break;
+    default: break; /* too far: it ends as done */
+    }
+}
+
+static const TbxOperationHandlers operation_handlers = {
+    .pre_empt = on_pre_empt,
+    .cancel = on_cancel,
+};
+
+TbxOperationRecord *tbx_local_vm_begin(TbxLocalVm *self, TenboxVmAction action,
+                                       const TbxActionOptions *options, GError **error)
+{
+    TbxOperations *operations = self->context->operations;
+    const char *kind = tenbox_vm_action_to_string(action);
+    gboolean pre_empts =
+        action == TENBOX_VM_ACTION_RESET ||
+        (options->force && (action == TENBOX_VM_ACTION_STOP || action == TENBOX_VM_ACTION_DELETE));
+    TbxVerdict verdict = TBX_VERDICT_GO;
+    g_autofree char *id = NULL;
+    TbxOperation *operation;
+
+    if (self->definition == NULL && action != TENBOX_VM_ACTION_DELETE) {
+        g_propagate_error(error, g_error_copy(self->broken));
+        return NULL;
+    }
+    /* Who would be refused for its state pre-empts nobody; who has to wait is told so first. */
+    if (pre_empts || tbx_operations_get_current(operations, self->id) == NULL) {
+        verdict = tbx_vm_state_judge(self->state.value, action, options->force, error);
+        if (verdict == TBX_VERDICT_REFUSED)
+            return NULL;
+    }
+    operation = tbx_operations_begin(operations, self->id, self->record->name, kind, pre_empts,
+                                     &operation_handlers, self, error);
+    if (operation == NULL)
+        return NULL;
+    id = g_strdup(tbx_operation_get_id(operation));
+    if (verdict == TBX_VERDICT_DONE) {
+        tbx_operation_end(operation, NULL);
+        return tbx_operations_get(operations, id, error);
+    }
+    self->verb.operation = operation;
+    self->verb.action = action;
+    self->verb.timeout = options->timeout >= 0 ? options->timeout : TBX_STOP_TIMEOUT_DEFAULT;
+    begin_action(self, options->force);
+    return tbx_operations_get(operations, id, error);
+}
+
+gboolean tbx_verb_begin_update(TbxLocalVm *vm, GError **error)
+{
+    TbxOperation *operation =
+        tbx_operations_begin(vm->context->operations, vm->id, vm->record->name, "update", FALSE,
+                             &operation_handlers, vm, error);
+
+    if (operation == NULL)
+        return FALSE;
+    vm->verb.operation = operation;
+    vm->verb.action = TENBOX_VM_ACTION_UNKNOWN;
+    vm->verb.phase = TBX_PHASE_UPDATING;
+    vm->verb.cancellable = g_cancellable_new();
+    return TRUE;
+}
+
+/* ---- what happens ------------------------------------------------------------------------- */
+
+static void on_running(TbxLocalVm *vm)
+{
+    switch (vm->verb.phase) {
+    case TBX_PHASE_LAUNCHING:
+        if (vm->verb.action == TENBOX_VM_ACTION_RESET) {
+            request(vm, RT_RESET, TBX_PHASE_RESETTING);
+            break;
+        }
+        if (vm->verb.action == TENBOX_VM_ACTION_REBOOT && !vm->context->is_closed)
+            vm->context->emit(TBX_EVENT_VM_REBOOTED, vm->record, vm->context->driver);
+        tbx_verb_end(vm, NULL);
+        break;
+    case TBX_PHASE_WAKING: press_button(vm); break;
+    case TBX_PHASE_RESUMING: tbx_verb_end(vm, NULL); break;
+    default: break;
+    }
+}
+
+void tbx_verb_on_state(TbxLocalVm *vm, enum rt_state_value state)
+{
+    if (vm->verb.operation == NULL)
+        return;
+    if (state == RT_STATE_RUNNING)
+        on_running(vm);
+    else if (state == RT_STATE_PAUSED && vm->verb.phase == TBX_PHASE_PAUSING)
+        tbx_verb_end(vm, NULL);
+}
+
+void tbx_verb_on_reset(TbxLocalVm *vm, gboolean by_host)
+{
+    gboolean is_reset = vm->verb.phase == TBX_PHASE_RESETTING && by_host;
+    gboolean is_reboot = vm->verb.action == TENBOX_VM_ACTION_REBOOT &&
+                         vm->verb.phase == TBX_PHASE_ASKING && !by_host;
+
+    if (vm->verb.operation != NULL && (is_reset || is_reboot))
+        tbx_verb_end(vm, NULL);
+}
+
+void tbx_verb_on_unreachable(TbxLocalVm *vm, const GError *error)
+{
+    if (vm->verb.operation == NULL)
+        return;
+    switch (vm->verb.phase) {
+    case TBX_PHASE_RESETTING:
+    case TBX_PHASE_PAUSING:
+    case TBX_PHASE_RESUMING: tbx_verb_end(vm, g_error_copy(error)); break;
+    case TBX_PHASE_LAUNCHING: tbx_vm_process_kill(vm->process); break;
+    case TBX_PHASE_POWERING_OFF: kill_process(vm); break;
+    default: break; /* a timer runs */
+    }
+}
+
+gboolean tbx_verb_restarts(TbxLocalVm *vm, gboolean is_clean)
+{
+    return is_clean && vm->verb.operation != NULL && vm->verb.action == TENBOX_VM_ACTION_REBOOT &&
+           vm->verb.phase == TBX_PHASE_ASKING;
+}
+
+gboolean tbx_verb_wants_end(TbxLocalVm *vm)
+{
+    return vm->verb.operation != NULL && vm->verb.phase == TBX_PHASE_KILLING;
+}
+
+void tbx_verb_on_exit(TbxLocalVm *vm, TbxLaunchStep launch_step, gboolean is_clean,
+                      const GError *failure)
+{
+    if (vm->verb.operation == NULL)
+        return;
+    if (vm->verb.is_cancelled) {
+        tbx_verb_end(vm, cancelled_error(vm));
+        return;
+    }
+    if (vm->verb.action == TENBOX_VM_ACTION_DELETE) {
+        remove_vm(vm);
+        return;
+    }
+    if (vm->verb.action == TENBOX_VM_ACTION_STOP || vm->verb.action == TENBOX_VM_ACTION_SHUTDOWN) {
+        tbx_verb_end(vm, NULL);
+        return;
+    }
+    if (tbx_verb_restarts(vm, is_clean)) {
+        tbx_source_clear(&vm->verb.timer);
+        launch(vm);
+        return;
+    }
+    if (failure != NULL)
+        tbx_verb_end(vm, g_error_copy(failure));
+    else if (is_clean)
+        tbx_verb_end(vm, tbx_error_new("vm-not-running", NULL, "The guest switched itself off"));
+    else
+        tbx_verb_end(vm, tbx_error_new("vm-crashed", NULL, "The VM ended: %s",
+                                       vm->last_exit->detail != NULL ? vm->last_exit->detail
+                                                                     : vm->last_exit->reason));
+}

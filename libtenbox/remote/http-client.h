@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * HTTP to a daemon: one request, one bounded answer, one error in words.
+ *
+ * Every request ends: it has CONNECT seconds to be written and its own limit for the answer, the
+ * caller may withdraw it, and closing the client ends all. Whichever comes first closes the
+ * connection that carries the request.
+ */
+#pragma once
+
+#include <gio/gio.h>
+#include <json-glib/json-glib.h>
+
+G_BEGIN_DECLS
+
+#define TBX_HTTP_CONNECT_SECONDS 10
+/* For answers that need no waiting. */
+#define TBX_HTTP_ANSWER_SECONDS  60
+/* The most a JSON answer may have (what the JSON guard takes) and any other. */
+#define TBX_HTTP_BODY_MAX        (4 * 1024 * 1024)
+
+typedef struct _TbxHttpClient TbxHttpClient;
+
+typedef struct {
+    const char *method;
+    const char *target;   /* path and query, percent-encoded */
+    JsonObject *body;     /* nullable, borrowed */
+    guint answer_seconds; /* limit on the answer, body included */
+} TbxHttpRequest;
+
+/* An answer with a status of 2xx; others have become errors. */
+typedef struct {
+    guint status;
+    char *content_type; /* nullable, without parameters, lower case */
+    char *body;         /* NUL-terminated behind its length */
+    gsize length;
+} TbxHttpAnswer;
+
+void tbx_http_answer_free(TbxHttpAnswer *self);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(TbxHttpAnswer, tbx_http_answer_free)
+
+/**
+ * tbx_http_client_new:
+ * @socket_path: absolute path of a Unix socket
+ *
+ * Nothing is opened before the first request. Returns NULL with "field-invalid" when the path is
+ * too long to be connected to.
+ */
+TbxHttpClient *tbx_http_client_new(const char *socket_path, GError **error);
+
+/* Ends all requests with "closed"; none is accepted afterwards. */
+void tbx_http_client_close(TbxHttpClient *self);
+TbxHttpClient *tbx_http_client_ref(TbxHttpClient *self);
+/* Accepts NULL. Requests under way hold a reference. */
+void tbx_http_client_unref(TbxHttpClient *self);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(TbxHttpClient, tbx_http_client_unref)
+
+/* The address behind the socket path, for connections that become WebSockets. */
+GSocketConnectable *tbx_http_client_get_address(TbxHttpClient *self);
+
+/* An error of connecting or talking (transfer full) in words that name the socket. */
+GError *tbx_http_client_explain(TbxHttpClient *self, GError *error);
+
+/**
+ * tbx_http_client_send:
+ * @request: borrowed for the call
+ * @task: (transfer full): completes with a TbxHttpAnswer *
+ *
+ * Errors: those that the daemon's problem document names; "daemon-unreachable", "forbidden",
+ * "timed-out", "protocol-error", "closed"; G_IO_ERROR_CANCELLED.
+ */
+void tbx_http_client_send(TbxHttpClient *self, const TbxHttpRequest *request, GTask *task);
+
+/* The answer as a JSON object, through the guard; "protocol-error". */
+JsonObject *tbx_http_answer_parse(const TbxHttpAnswer *self, GError **error);
+
+G_END_DECLS

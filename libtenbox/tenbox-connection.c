@@ -1,0 +1,825 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A connection: a driver, the table of handles, and the way events take into them.
+ *
+ * There is one handle per VM. Documents reach it from answers and from events (tbx_vm_set_record()
+ * decides which is newer); its "changed" is what the signals of the connection are made from, so
+ * that these tell the same whatever way the news came.
+ *
+ * An answer that lists all VMs also removes handles of VMs that are gone. It may have been written
+ * before events that arrived earlier: VMs that appeared since the question was asked (`serial`) are
+ * kept, and VMs whose deletion was told are not brought back (`gone`).
+ */
+#include "libtenbox/tenbox-internal.h"
+
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "libtenbox/wire/wire-error.h"
+
+/* How many ids of deleted VMs are remembered; they matter only while an answer is on its way. */
+#define GONE_MAX   4096
+#define PREFIX_MIN 3
+
+struct _TenboxConnection {
+    GObject parent_instance;
+    TbxDriver *driver;
+    TbxEventSink *events;
+    GHashTable *vms;  /* id → Entry */
+    GHashTable *gone; /* ids of deleted VMs */
+    guint64 serial;   /* of the last handle made */
+    gboolean is_lost; /* the events ended since a watch was asked for */
+};
+
+G_DEFINE_FINAL_TYPE(TenboxConnection, tenbox_connection, G_TYPE_OBJECT)
+
+typedef struct {
+    TenboxVm *vm;
+    guint64 serial;
+    gulong handler;
+} Entry;
+
+static void entry_free(gpointer data)
+{
+    Entry *entry = data;
+
+    g_signal_handler_disconnect(entry->vm, entry->handler);
+    g_object_unref(entry->vm);
+    g_free(entry);
+}
+
+/* ---- handles ------------------------------------------------------------------------------ */
+
+static void on_vm_changed(TenboxVm *vm, TenboxConnection *self)
+{
+    G_GNUC_UNUSED g_autoptr(TenboxVm) keep = g_object_ref(vm);
+
+    if (!tenbox_vm_is_deleted(vm)) {
+        g_signal_emit_by_name(self, "vm-changed", vm);
+        return;
+    }
+    const char *id = tenbox_vm_get_id(vm);
+    if (g_hash_table_size(self->gone) >= GONE_MAX)
+        g_hash_table_remove_all(self->gone);
+    g_hash_table_add(self->gone, g_strdup(id));
+    if (g_hash_table_remove(self->vms, id))
+        g_signal_emit_by_name(self, "vm-removed", vm);
+}
+
+/* (transfer none) (nullable): the handle for @record, made if need be; NULL when the VM is gone. */
+static TenboxVm *take_document(TenboxConnection *self, TbxVmRecord *record)
+{
+    Entry *entry = g_hash_table_lookup(self->vms, record->id);
+
+    if (entry) {
+        TenboxVm *vm = entry->vm;
+        tbx_vm_set_record(vm, record);
+        return vm;
+    }
+    if (g_hash_table_contains(self->gone, record->id))
+        return NULL;
+    entry = g_new0(Entry, 1);
+    entry->vm = tbx_vm_new(self->driver, record);
+    entry->serial = ++self->serial;
+    entry->handler = g_signal_connect(entry->vm, "changed", G_CALLBACK(on_vm_changed), self);
+    g_hash_table_insert(self->vms, g_strdup(record->id), entry);
+
+    TenboxVm *vm = entry->vm;
+    G_GNUC_UNUSED g_autoptr(TenboxVm) keep = g_object_ref(vm);
+    g_signal_emit_by_name(self, "vm-added", vm);
+    return g_hash_table_contains(self->vms, record->id) ? vm : NULL;
+}
+
+static void on_event(TbxEventRecord *event, gpointer user_data)
+{
+    g_autoptr(TenboxConnection) self = g_object_ref(user_data);
+
+    if (event->vm && strcmp(event->type, TBX_EVENT_VM_DELETED) == 0) {
+        Entry *entry = g_hash_table_lookup(self->vms, event->vm->id);
+        if (entry) {
+            g_autoptr(TenboxVm) vm = g_object_ref(entry->vm);
+            tbx_vm_set_record(vm, event->vm);
+            tbx_vm_set_deleted(vm);
+        } else {
+            g_hash_table_add(self->gone, g_strdup(event->vm->id));
+        }
+    } else if (event->vm) {
+        take_document(self, event->vm);
+    }
+
+    g_autoptr(TenboxEvent) public_event = tbx_event_new(event);
+    g_signal_emit_by_name(self, "event", public_event);
+}
+
+static void on_events_lost(const GError *error, gpointer user_data)
+{
+    g_autoptr(TenboxConnection) self = g_object_ref(user_data);
+
+    self->is_lost = TRUE;
+    if (!self->driver->is_watching)
+        return;
+    self->driver->is_watching = FALSE;
+    g_signal_emit_by_name(self, "closed", error);
+}
+
+static const TbxEventSinkHandlers sink_handlers = {on_event, on_events_lost};
+
+/* ---- the object --------------------------------------------------------------------------- */
+
+static void tenbox_connection_dispose(GObject *object)
+{
+    TenboxConnection *self = TENBOX_CONNECTION(object);
+
+    if (self->events)
+        tbx_event_sink_disconnect(self->events);
+    if (self->driver) {
+        self->driver->is_watching = FALSE;
+        tbx_driver_close(self->driver);
+    }
+    g_hash_table_remove_all(self->vms);
+    G_OBJECT_CLASS(tenbox_connection_parent_class)->dispose(object);
+}
+
+static void tenbox_connection_finalize(GObject *object)
+{
+    TenboxConnection *self = TENBOX_CONNECTION(object);
+
+    tbx_driver_unref(self->driver);
+    tbx_event_sink_unref(self->events);
+    g_hash_table_unref(self->vms);
+    g_hash_table_unref(self->gone);
+    G_OBJECT_CLASS(tenbox_connection_parent_class)->finalize(object);
+}
+
+static void tenbox_connection_class_init(TenboxConnectionClass *class)
+{
+    GObjectClass *object_class = G_OBJECT_CLASS(class);
+    const GType type = TENBOX_TYPE_CONNECTION;
+
+    object_class->dispose = tenbox_connection_dispose;
+    object_class->finalize = tenbox_connection_finalize;
+    g_signal_new("vm-added", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 1,
+                 TENBOX_TYPE_VM);
+    g_signal_new("vm-changed", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 1,
+                 TENBOX_TYPE_VM);
+    g_signal_new("vm-removed", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 1,
+                 TENBOX_TYPE_VM);
+    g_signal_new("event", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 1,
+                 TENBOX_TYPE_EVENT);
+    g_signal_new("closed", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 1,
+                 G_TYPE_ERROR);
+}
+
+static void tenbox_connection_init(TenboxConnection *self)
+{
+    self->vms = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, entry_free);
+    self->gone = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    self->events = tbx_event_sink_new(&sink_handlers, self);
+}
+
+/* ---- where the daemon is ------------------------------------------------------------------ */
+
+static gboolean is_own_private_folder(const char *path)
+{
+    struct stat status;
+
+    return lstat(path, &status) == 0 && S_ISDIR(status.st_mode) && status.st_uid == getuid() &&
+           (status.st_mode & 0077) == 0;
+}
+
+char *tenbox_connection_get_user_socket(void)
+{
+    const char *runtime_folder = g_getenv("XDG_RUNTIME_DIR");
+
+    if (runtime_folder && g_path_is_absolute(runtime_folder))
+        return g_build_filename(runtime_folder, "tenbox.sock", NULL);
+    if (getuid() == 0)
+        return g_strdup("/run/tenbox/tenbox.sock");
+
+    g_autofree char *folder = g_strdup_printf("/run/user/%u", (guint)getuid());
+    if (is_own_private_folder(folder))
+        return g_build_filename(folder, "tenbox.sock", NULL);
+    return g_build_filename(g_get_user_data_dir(), "tenbox", "run", "tenbox.sock", NULL);
+}
+
+static char *socket_uri(const char *path)
+{
+    g_autofree char *escaped = g_uri_escape_string(path, "/", FALSE);
+
+    return g_strconcat("unix://", escaped, NULL);
+}
+
+char *tenbox_connection_get_default_uri(void)
+{
+    const char *host = g_getenv("TENBOX_HOST");
+    if (host && host[0])
+        return g_strdup(host);
+
+    const char *system_socket = "/run/tenbox/tenbox.sock";
+    g_autofree char *user_socket = tenbox_connection_get_user_socket();
+    gboolean has_system_only = !g_file_test(user_socket, G_FILE_TEST_EXISTS) &&
+                               g_file_test(system_socket, G_FILE_TEST_EXISTS);
+    return socket_uri(has_system_only ? system_socket : user_socket);
+}
+
+/* ---- opening and closing ------------------------------------------------------------------ */
+
+static void on_opened(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+    TenboxConnection *self = g_task_get_task_data(task);
+    GError *error = NULL;
+
+    if (g_task_propagate_boolean(G_TASK(result), &error))
+        g_task_return_pointer(task, g_object_ref(self), g_object_unref);
+    else
+        g_task_return_error(task, error);
+    /* Outside of the task's end, which may be much later. */
+    g_task_set_task_data(task, NULL, NULL);
+}
+
+void tenbox_connection_open_async(const char *uri, TenboxConnectionFlags flags,
+                                  GCancellable *cancellable, GAsyncReadyCallback callback,
+                                  gpointer user_data)
+{
+    g_autoptr(GTask) task = g_task_new(NULL, cancellable, callback, user_data);
+    g_autoptr(TenboxConnection) self = g_object_new(TENBOX_TYPE_CONNECTION, NULL);
+    g_autofree char *used_uri = uri ? g_strdup(uri) : tenbox_connection_get_default_uri();
+    GError *error = NULL;
+
+    g_task_set_source_tag(task, tenbox_connection_open_async);
+    if (flags != TENBOX_CONNECTION_FLAGS_NONE) {
+        g_task_return_error(task, tbx_error_new("unsupported", "flags", "there are no such flags"));
+        return;
+    }
+    self->driver = tbx_driver_new(used_uri, self->events, &error);
+    if (!self->driver) {
+        g_task_return_error(task, error);
+        return;
+    }
+    TbxDriver *driver = self->driver;
+    g_task_set_task_data(task, g_steal_pointer(&self), g_object_unref);
+    tbx_driver_open(driver, tbx_task_inner(task, on_opened));
+}
+
+TenboxConnection *tenbox_connection_open_finish(GAsyncResult *result, GError **error)
+{
+    g_return_val_if_fail(g_task_is_valid(result, NULL), NULL);
+
+    return g_task_propagate_pointer(G_TASK(result), error);
+}
+
+TenboxConnection *tenbox_connection_open_sync(const char *uri, TenboxConnectionFlags flags,
+                                              GCancellable *cancellable, GError **error)
+{
+    g_autoptr(GMainContext) context = g_main_context_new();
+    g_auto(TbxSyncCall) call = {0};
+
+    tbx_sync_begin_in(&call, context);
+    tenbox_connection_open_async(uri, flags, cancellable, tbx_sync_done, &call);
+    TenboxConnection *self = tenbox_connection_open_finish(tbx_sync_wait(&call), error);
+    if (self)
+        self->driver->is_private = TRUE;
+    return self;
+}
+
+void tenbox_connection_close(TenboxConnection *self)
+{
+    g_return_if_fail(TENBOX_IS_CONNECTION(self));
+
+    G_GNUC_UNUSED g_autoptr(TenboxConnection) keep = g_object_ref(self);
+    gboolean was_watching = self->driver->is_watching;
+    self->driver->is_watching = FALSE;
+    tbx_driver_close(self->driver);
+    if (was_watching)
+        g_signal_emit_by_name(self, "closed", NULL);
+}
+
+const char *tenbox_connection_get_uri(TenboxConnection *self)
+{
+    g_return_val_if_fail(TENBOX_IS_CONNECTION(self), NULL);
+
+    return self->driver->uri;
+}
+
+gboolean tenbox_connection_is_watching(TenboxConnection *self)
+{
+    g_return_val_if_fail(TENBOX_IS_CONNECTION(self), FALSE);
+
+    return self->driver->is_watching;
+}
+
+/* ---- lists -------------------------------------------------------------------------------- */
+
+static int compare_names(gconstpointer a, gconstpointer b)
+{
+    return strcmp(tenbox_vm_get_name(*(TenboxVm *const *)a),
+                  tenbox_vm_get_name(*(TenboxVm *const *)b));
+}
+
+/* Makes the table agree with a list that was asked for when the serial was @asked_at. */
+static GPtrArray *take_list(TenboxConnection *self, GPtrArray *records, guint64 asked_at)
+{
+    GPtrArray *vms = g_ptr_array_new_with_free_func(g_object_unref);
+    g_autoptr(GHashTable) listed = g_hash_table_new(g_str_hash, g_str_equal);
+    g_autoptr(GPtrArray) vanished = g_ptr_array_new_with_free_func(g_object_unref);
+    GHashTableIter iter;
+    gpointer id, value;
+
+    for (guint i = 0; i < records->len; i++) {
+        TbxVmRecord *record = g_ptr_array_index(records, i);
+        TenboxVm *vm = take_document(self, record);
+        g_hash_table_add(listed, record->id);
+        if (vm)
+            g_ptr_array_add(vms, g_object_ref(vm));
+    }
+    g_hash_table_iter_init(&iter, self->vms);
+    while (g_hash_table_iter_next(&iter, &id, &value)) {
+        Entry *entry = value;
+        if (entry->serial <= asked_at && !g_hash_table_contains(listed, id))
+            g_ptr_array_add(vanished, g_object_ref(entry->vm));
+    }
+    for (guint i = 0; i < vanished->len; i++)
+        tbx_vm_set_deleted(g_ptr_array_index(vanished, i));
+    g_ptr_array_sort(vms, compare_names);
+    return vms;
+}
+
+static void on_listed(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+    guint64 *asked_at = g_task_get_task_data(task);
+    GError *error = NULL;
+    g_autoptr(GPtrArray) records = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (records)
+        g_task_return_pointer(task, take_list(TENBOX_CONNECTION(source), records, *asked_at),
+                              tbx_ptr_array_free);
+    else
+        g_task_return_error(task, error);
+}
+
+static void remember_serial(TenboxConnection *self, GTask *task)
+{
+    g_task_set_task_data(task, g_memdup2(&self->serial, sizeof self->serial), g_free);
+}
+
+void tenbox_connection_list_vms_async(TenboxConnection *self, GCancellable *cancellable,
+                                      GAsyncReadyCallback callback, gpointer user_data)
+{
+    g_return_if_fail(TENBOX_IS_CONNECTION(self));
+
+    g_autoptr(GTask) task = tbx_task_new(self, self->driver, cancellable, callback, user_data,
+                                         tenbox_connection_list_vms_async);
+    if (!task)
+        return;
+    remember_serial(self, task);
+    tbx_driver_vm_list(self->driver, tbx_task_inner(task, on_listed));
+}
+
+static gpointer finish_pointer(TenboxConnection *self, GAsyncResult *result, GError **error)
+{
+    g_return_val_if_fail(g_task_is_valid(result, self), NULL);
+
+    return g_task_propagate_pointer(G_TASK(result), error);
+}
+
+GPtrArray *tenbox_connection_list_vms_finish(TenboxConnection *self, GAsyncResult *result,
+                                             GError **error)
+{
+    return finish_pointer(self, result, error);
+}
+
+/* ---- watching ----------------------------------------------------------------------------- */
+
+static void answer_lost(GTask *task)
+{
+    g_task_return_error(task, tbx_error_new("daemon-unreachable", NULL,
+                                            "the daemon went away while the watch began"));
+}
+
+static void on_watch_listed(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+    TenboxConnection *self = TENBOX_CONNECTION(source);
+    guint64 *asked_at = g_task_get_task_data(task);
+    GError *error = NULL;
+    g_autoptr(GPtrArray) records = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (!records) {
+        g_task_return_error(task, error);
+        return;
+    }
+    g_ptr_array_unref(take_list(self, records, *asked_at));
+    if (self->driver->is_watching)
+        g_task_return_boolean(task, TRUE);
+    else
+        answer_lost(task);
+}
+
+static void on_watching(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+    TenboxConnection *self = TENBOX_CONNECTION(source);
+    GError *error = NULL;
+    GHashTableIter iter;
+    gpointer entry;
+
+    if (!g_task_propagate_boolean(G_TASK(result), &error)) {
+        g_task_return_error(task, error);
+        return;
+    }
+    if (self->is_lost) {
+        answer_lost(task);
+        return;
+    }
+    self->driver->is_watching = TRUE;
+    g_hash_table_iter_init(&iter, self->vms);
+    while (g_hash_table_iter_next(&iter, NULL, &entry))
+        tbx_vm_take_any(((Entry *)entry)->vm);
+    remember_serial(self, task);
+    tbx_driver_vm_list(self->driver, tbx_task_inner(task, on_watch_listed));
+}
+
+void tenbox_connection_watch_async(TenboxConnection *self, GCancellable *cancellable,
+                                   GAsyncReadyCallback callback, gpointer user_data)
+{
+    g_return_if_fail(TENBOX_IS_CONNECTION(self));
+
+    g_autoptr(GTask) task = tbx_task_new(self, self->driver, cancellable, callback, user_data,
+                                         tenbox_connection_watch_async);
+    if (!task)
+        return;
+    if (self->driver->is_watching) {
+        g_task_return_boolean(task, TRUE);
+        return;
+    }
+    self->is_lost = FALSE;
+    tbx_driver_watch(self->driver, tbx_task_inner(task, on_watching));
+}
+
+gboolean tenbox_connection_watch_finish(TenboxConnection *self, GAsyncResult *result,
+                                        GError **error)
+{
+    g_return_val_if_fail(g_task_is_valid(result, self), FALSE);
+
+    return g_task_propagate_boolean(G_TASK(result), error);
+}
+
+/* ---- finding one -------------------------------------------------------------------------- */
+
+typedef struct {
+    char *name;
+    TenboxVmLookupFlags flags;
+    guint64 asked_at;
+} Lookup;
+
+static void lookup_free(gpointer data)
+{
+    Lookup *lookup = data;
+
+    g_free(lookup->name);
+    g_free(lookup);
+}
+
+static void answer_not_found(GTask *task, const char *name)
+{
+    GError *error = tbx_error_new("vm-not-found", NULL, "there is no VM \"%s\"", name);
+
+    g_task_return_error(task, tbx_error_with_hint(error, "\"tenbox vm ls\" lists the VMs"));
+}
+
+static gboolean may_be_prefix(const char *name)
+{
+    gsize length = strlen(name);
+
+    return length >= PREFIX_MIN && length < 36 && strspn(name, "0123456789abcdef-") == length;
+}
+
+static void on_prefix_list(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+    Lookup *lookup = g_task_get_task_data(task);
+    GError *error = NULL;
+    g_autoptr(GPtrArray) records = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (!records) {
+        g_task_return_error(task, error);
+        return;
+    }
+    g_autoptr(GPtrArray) vms = take_list(TENBOX_CONNECTION(source), records, lookup->asked_at);
+    g_autoptr(GString) matches = g_string_new(NULL);
+    TenboxVm *match = NULL;
+    guint count = 0;
+
+    for (guint i = 0; i < vms->len; i++) {
+        TenboxVm *vm = g_ptr_array_index(vms, i);
+        if (!g_str_has_prefix(tenbox_vm_get_id(vm), lookup->name))
+            continue;
+        match = vm;
+        count++;
+        g_string_append_printf(matches, "%s%s (%s)", count > 1 ? ", " : "", tenbox_vm_get_id(vm),
+                               tenbox_vm_get_name(vm));
+    }
+    if (count == 1)
+        g_task_return_pointer(task, g_object_ref(match), g_object_unref);
+    else if (count == 0)
+        answer_not_found(task, lookup->name);
+    else
+        g_task_return_error(task, tbx_error_new("name-ambiguous", NULL,
+                                                "\"%s\" is the beginning of several ids: %s",
+                                                lookup->name, matches->str));
+}
+
+static void on_found(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+    TenboxConnection *self = TENBOX_CONNECTION(source);
+    Lookup *lookup = g_task_get_task_data(task);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TbxVmRecord) record = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (record) {
+        TenboxVm *vm = take_document(self, record);
+        if (vm)
+            g_task_return_pointer(task, g_object_ref(vm), g_object_unref);
+        else
+            answer_not_found(task, lookup->name);
+    } else if (!g_error_matches(error, TENBOX_ERROR, TENBOX_ERROR_NOT_FOUND)) {
+        g_task_return_error(task, g_steal_pointer(&error));
+    } else if (lookup->flags & TENBOX_VM_LOOKUP_FLAGS_EXACT || !may_be_prefix(lookup->name)) {
+        answer_not_found(task, lookup->name);
+    } else {
+        lookup->asked_at = self->serial;
+        tbx_driver_vm_list(self->driver, tbx_task_inner(task, on_prefix_list));
+    }
+}
+
+void tenbox_connection_get_vm_async(TenboxConnection *self, const char *name,
+                                    TenboxVmLookupFlags flags, GCancellable *cancellable,
+                                    GAsyncReadyCallback callback, gpointer user_data)
+{
+    g_return_if_fail(TENBOX_IS_CONNECTION(self) && name);
+
+    g_autoptr(GTask) task = tbx_task_new(self, self->driver, cancellable, callback, user_data,
+                                         tenbox_connection_get_vm_async);
+    if (!task)
+        return;
+    if (name[0] == '\0' || strlen(name) > TBX_VM_NAME_MAX || !g_utf8_validate(name, -1, NULL)) {
+        g_autofree char *shown = g_utf8_make_valid(name, (gssize)MIN(strlen(name), 80));
+        answer_not_found(task, shown);
+        return;
+    }
+
+    Lookup *lookup = g_new0(Lookup, 1);
+    lookup->name = g_strdup(name);
+    lookup->flags = flags;
+    g_task_set_task_data(task, lookup, lookup_free);
+    tbx_driver_vm_get(self->driver, name, tbx_task_inner(task, on_found));
+}
+
+TenboxVm *tenbox_connection_get_vm_finish(TenboxConnection *self, GAsyncResult *result,
+                                          GError **error)
+{
+    return finish_pointer(self, result, error);
+}
+
+/* ---- making one --------------------------------------------------------------------------- */
+
+static void on_created(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+    GError *error = NULL;
+    g_autoptr(TbxVmRecord) record = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (!record) {
+        g_task_return_error(task, error);
+        return;
+    }
+    TenboxVm *vm = take_document(TENBOX_CONNECTION(source), record);
+    if (vm)
+        g_task_return_pointer(task, g_object_ref(vm), g_object_unref);
+    else
+        answer_not_found(task, record->name);
+}
+
+void tenbox_connection_create_vm_async(TenboxConnection *self, TenboxVmConfig *config,
+                                       GCancellable *cancellable, GAsyncReadyCallback callback,
+                                       gpointer user_data)
+{
+    g_return_if_fail(TENBOX_IS_CONNECTION(self) && TENBOX_IS_VM_CONFIG(config));
+
+    g_autoptr(GTask) task = tbx_task_new(self, self->driver, cancellable, callback, user_data,
+                                         tenbox_connection_create_vm_async);
+    TbxVmSpec *spec = tbx_vm_config_get_spec(config);
+    GError *error = NULL;
+
+    if (!task)
+        return;
+    if (tbx_vm_spec_validate_create(spec, &error))
+        tbx_driver_vm_create(self->driver, spec, tbx_task_inner(task, on_created));
+    else
+        g_task_return_error(task, error);
+}
+
+TenboxVm *tenbox_connection_create_vm_finish(TenboxConnection *self, GAsyncResult *result,
+                                             GError **error)
+{
+    return finish_pointer(self, result, error);
+}
+
+/* ---- the host ----------------------------------------------------------------------------- */
+
+static void on_text(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+    GError *error = NULL;
+    char *text = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (text)
+        g_task_return_pointer(task, text, g_free);
+    else
+        g_task_return_error(task, error);
+}
+
+void tenbox_connection_get_system_async(TenboxConnection *self, GCancellable *cancellable,
+                                        GAsyncReadyCallback callback, gpointer user_data)
+{
+    g_return_if_fail(TENBOX_IS_CONNECTION(self));
+
+    g_autoptr(GTask) task = tbx_task_new(self, self->driver, cancellable, callback, user_data,
+                                         tenbox_connection_get_system_async);
+    if (task)
+        tbx_driver_system_get(self->driver, tbx_task_inner(task, on_text));
+}
+
+char *tenbox_connection_get_system_finish(TenboxConnection *self, GAsyncResult *result,
+                                          GError **error)
+{
+    return finish_pointer(self, result, error);
+}
+
+void tenbox_connection_run_doctor_async(TenboxConnection *self, GCancellable *cancellable,
+                                        GAsyncReadyCallback callback, gpointer user_data)
+{
+    g_return_if_fail(TENBOX_IS_CONNECTION(self));
+
+    g_autoptr(GTask) task = tbx_task_new(self, self->driver, cancellable, callback, user_data,
+                                         tenbox_connection_run_doctor_async);
+    if (task)
+        tbx_driver_doctor(self->driver, tbx_task_inner(task, on_text));
+}
+
+char *tenbox_connection_run_doctor_finish(TenboxConnection *self, GAsyncResult *result,
+                                          GError **error)
+{
+    return finish_pointer(self, result, error);
+}
+
+/* ---- operations --------------------------------------------------------------------------- */
+
+static void on_operations(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+    TenboxConnection *self = TENBOX_CONNECTION(source);
+    GError *error = NULL;
+    g_autoptr(GPtrArray) records = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (!records) {
+        g_task_return_error(task, error);
+        return;
+    }
+    GPtrArray *operations = g_ptr_array_new_with_free_func(g_object_unref);
+    for (guint i = 0; i < records->len; i++)
+        g_ptr_array_add(operations, tbx_operation_new(self->driver, g_ptr_array_index(records, i)));
+    g_task_return_pointer(task, operations, tbx_ptr_array_free);
+}
+
+void tenbox_connection_list_operations_async(TenboxConnection *self, GCancellable *cancellable,
+                                             GAsyncReadyCallback callback, gpointer user_data)
+{
+    g_return_if_fail(TENBOX_IS_CONNECTION(self));
+
+    g_autoptr(GTask) task = tbx_task_new(self, self->driver, cancellable, callback, user_data,
+                                         tenbox_connection_list_operations_async);
+    if (task)
+        tbx_driver_operation_list(self->driver, tbx_task_inner(task, on_operations));
+}
+
+GPtrArray *tenbox_connection_list_operations_finish(TenboxConnection *self, GAsyncResult *result,
+                                                    GError **error)
+{
+    return finish_pointer(self, result, error);
+}
+
+static void on_operation(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+    TenboxConnection *self = TENBOX_CONNECTION(source);
+    GError *error = NULL;
+    g_autoptr(TbxOperationRecord) record = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (record)
+        g_task_return_pointer(task, tbx_operation_new(self->driver, record), g_object_unref);
+    else
+        g_task_return_error(task, error);
+}
+
+void tenbox_connection_get_operation_async(TenboxConnection *self, const char *id,
+                                           GCancellable *cancellable, GAsyncReadyCallback callback,
+                                           gpointer user_data)
+{
+    g_return_if_fail(TENBOX_IS_CONNECTION(self) && id);
+
+    g_autoptr(GTask) task = tbx_task_new(self, self->driver, cancellable, callback, user_data,
+                                         tenbox_connection_get_operation_async);
+    if (!task)
+        return;
+    if (tbx_vm_id_is_valid(id))
+        tbx_driver_operation_get(self->driver, id, 0, tbx_task_inner(task, on_operation));
+    else
+        g_task_return_error(
+            task, tbx_error_new("operation-not-found", NULL, "there is no operation of that id"));
+}
+
+TenboxOperation *tenbox_connection_get_operation_finish(TenboxConnection *self,
+                                                        GAsyncResult *result, GError **error)
+{
+    return finish_pointer(self, result, error);
+}
+
+/* ---- twins for programs without a main loop ------------------------------------------------ */
+
+GPtrArray *tenbox_connection_list_vms_sync(TenboxConnection *self, GCancellable *cancellable,
+                                           GError **error)
+{
+    g_return_val_if_fail(TENBOX_IS_CONNECTION(self), NULL);
+
+    g_auto(TbxSyncCall) call = {0};
+    if (!tbx_sync_begin(&call, self->driver, error))
+        return NULL;
+    tenbox_connection_list_vms_async(self, cancellable, tbx_sync_done, &call);
+    return tenbox_connection_list_vms_finish(self, tbx_sync_wait(&call), error);
+}
+
+TenboxVm *tenbox_connection_get_vm_sync(TenboxConnection *self, const char *name,
+                                        TenboxVmLookupFlags flags, GCancellable *cancellable,
+                                        GError **error)
+{
+    g_return_val_if_fail(TENBOX_IS_CONNECTION(self) && name, NULL);
+
+    g_auto(TbxSyncCall) call = {0};
+    if (!tbx_sync_begin(&call, self->driver, error))
+        return NULL;
+    tenbox_connection_get_vm_async(self, name, flags, cancellable, tbx_sync_done, &call);
+    return tenbox_connection_get_vm_finish(self, tbx_sync_wait(&call), error);
+}
+
+TenboxVm *tenbox_connection_create_vm_sync(TenboxConnection *self, TenboxVmConfig *config,
+                                           GCancellable *cancellable, GError **error)
+{
+    g_return_val_if_fail(TENBOX_IS_CONNECTION(self) && TENBOX_IS_VM_CONFIG(config), NULL);
+
+    g_auto(TbxSyncCall) call = {0};
+    if (!tbx_sync_begin(&call, self->driver, error))
+        return NULL;
+    tenbox_connection_create_vm_async(self, config, cancellable, tbx_sync_done, &call);
+    return tenbox_connection_create_vm_finish(self, tbx_sync_wait(&call), error);
+}
+
+char *tenbox_connection_get_system_sync(TenboxConnection *self, GCancellable *cancellable,
+                                        GError **error)
+{
+    g_return_val_if_fail(TENBOX_IS_CONNECTION(self), NULL);
+
+    g_auto(TbxSyncCall) call = {0};
+    if (!tbx_sync_begin(&call, self->driver, error))
+        return NULL;
+    tenbox_connection_get_system_async(self, cancellable, tbx_sync_done, &call);
+    return tenbox_connection_get_system_finish(self, tbx_sync_wait(&call), error);
+}
+
+char *tenbox_connection_run_doctor_sync(TenboxConnection *self, GCancellable *cancellable,
+                                        GError **error)
+{
+    g_return_val_if_fail(TENBOX_IS_CONNECTION(self), NULL);
+
+    g_auto(TbxSyncCall) call = {0};
+    if (!tbx_sync_begin(&call, self->driver, error))
+        return NULL;
+    tenbox_connection_run_doctor_async(self, cancellable, tbx_sync_done, &call);
+    return tenbox_connection_run_doctor_finish(self, tbx_sync_wait(&call), error);
+}
+
+TenboxOperation *tenbox_connection_get_operation_sync(TenboxConnection *self, const char *id,
+                                                      GCancellable *cancellable, GError **error)
+{
+    g_return_val_if_fail(TENBOX_IS_CONNECTION(self) && id, NULL);
+
+    g_auto(TbxSyncCall) call = {0};
+    if (!tbx_sync_begin(&call, self->driver, error))
+        return NULL;
+    tenbox_connection_get_operation_async(self, id, cancellable, tbx_sync_done, &call);
+    return tenbox_connection_get_operation_finish(self, tbx_sync_wait(&call), error);
+}

@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A connection: where VMs are found, made and watched.
+ *
+ * The URI alone picks how:
+ *
+ *   NULL                  $TENBOX_HOST if it is set, else the socket of the user's daemon (see
+ *                         tenbox_connection_get_default_uri()), else /run/tenbox/tenbox.sock
+ *   unix:///path          a daemon's socket
+ *   local:///folder       no daemon: this process runs the VMs kept in that data folder itself;
+ *                         local:/// alone is the user's data folder. One process at a time.
+ *   https://…, test:///   refused with %TENBOX_ERROR_UNSUPPORTED by this release
+ *
+ * Nothing is probed beyond that and nothing is started.
+ */
+#pragma once
+
+#include "libtenbox/tenbox-enums.h"
+#include "libtenbox/tenbox-types.h"
+
+G_BEGIN_DECLS
+
+#define TENBOX_TYPE_CONNECTION (tenbox_connection_get_type())
+
+/**
+ * TenboxConnection:
+ *
+ * Signals, emitted in the connection's main context:
+ *
+ * - `vm-added (TenboxVm *vm)`, `vm-changed (TenboxVm *vm)`, `vm-removed (TenboxVm *vm)`: the set of
+ *   handles follows the host's VMs; there is one handle per VM and connection. Without a watch
+ *   (tenbox_connection_watch_async()) they tell only what calls happened to learn.
+ * - `event (TenboxEvent *event)`: an entry of the journal, after the handles have followed it;
+ *   needs a watch.
+ * - `closed (GError *error)`: the watch is over: the daemon went away (@error says how) or
+ *   tenbox_connection_close() was called (@error is %NULL). Handles keep what they last knew. After
+ *   an error tenbox_connection_watch_async() may be called again.
+ *
+ * Dropping the last reference closes the connection without a signal. VMs, operations and consoles
+ * stay valid, their functions then fail with %TENBOX_ERROR_CLOSED.
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+G_DECLARE_FINAL_TYPE(TenboxConnection, tenbox_connection, TENBOX, CONNECTION, GObject)
+
+/**
+ * tenbox_connection_get_default_uri:
+ *
+ * Where %NULL leads: $TENBOX_HOST, else unix:// and the first of $XDG_RUNTIME_DIR/tenbox.sock,
+ * /run/user/$UID/tenbox.sock (that folder ours and private), for root /run/tenbox/tenbox.sock,
+ * $XDG_DATA_HOME/tenbox/run/tenbox.sock whose folder is the right one for this user. When no socket
+ * is there but /run/tenbox/tenbox.sock exists, the system's daemon is meant.
+ *
+ * Returns: (transfer full): a URI
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+char *tenbox_connection_get_default_uri(void);
+
+/**
+ * tenbox_connection_get_user_socket:
+ *
+ * The socket on which this user's own daemon listens, whether or not it runs: what tenboxd without
+ * `--socket` makes. $TENBOX_HOST does not matter here.
+ *
+ * Returns: (transfer full) (type filename): an absolute path
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+char *tenbox_connection_get_user_socket(void);
+
+/**
+ * tenbox_connection_open_async:
+ * @uri: (nullable): see above
+ * @flags: must be %TENBOX_CONNECTION_FLAGS_NONE for now
+ * @cancellable: (nullable): withdraws the request
+ * @callback: (scope async): called when it is over
+ * @user_data: for @callback
+ *
+ * Opens a connection and makes sure that something answers that speaks this protocol, within 10
+ * seconds.
+ *
+ * Errors: %TENBOX_ERROR_UNREACHABLE (no daemon), %TENBOX_ERROR_TIMED_OUT, %TENBOX_ERROR_PERMISSION,
+ * %TENBOX_ERROR_PROTOCOL (no TenBox daemon), %TENBOX_ERROR_INVALID_ARGUMENT (no URI),
+ * %TENBOX_ERROR_UNSUPPORTED, %TENBOX_ERROR_IN_USE (local: another process has the data folder).
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+void tenbox_connection_open_async(const char *uri, TenboxConnectionFlags flags,
+                                  GCancellable *cancellable, GAsyncReadyCallback callback,
+                                  gpointer user_data);
+
+/**
+ * tenbox_connection_open_finish:
+ * @result: the result
+ * @error: return location
+ *
+ * Returns: (transfer full) (nullable): the connection
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+TenboxConnection *tenbox_connection_open_finish(GAsyncResult *result, GError **error);
+
+/**
+ * tenbox_connection_open_sync:
+ * @uri: (nullable): see above
+ * @flags: must be %TENBOX_CONNECTION_FLAGS_NONE for now
+ * @cancellable: (nullable): withdraws the request
+ * @error: return location
+ *
+ * The twin of tenbox_connection_open_async() for programs without a main loop.
+ *
+ * Returns: (transfer full) (nullable): the connection
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+TenboxConnection *tenbox_connection_open_sync(const char *uri, TenboxConnectionFlags flags,
+                                              GCancellable *cancellable, GError **error);
+
+/**
+ * tenbox_connection_close:
+ * @self: a connection
+ *
+ * Closes the connection: calls under way end with %TENBOX_ERROR_CLOSED, `closed` is emitted if a
+ * watch was on. VMs go on. Closing twice is allowed.
+ *
+ * The data folder of a local connection is free for the next one when the last write into it has
+ * ended, which may be a moment later.
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+void tenbox_connection_close(TenboxConnection *self);
+
+/**
+ * tenbox_connection_get_uri:
+ * @self: a connection
+ *
+ * Returns: (transfer none): the URI in use, never %NULL; owned by @self
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+const char *tenbox_connection_get_uri(TenboxConnection *self);
+
+/**
+ * tenbox_connection_watch_async:
+ * @self: a connection
+ * @cancellable: (nullable): withdraws the request
+ * @callback: (scope async): called when it is over
+ * @user_data: for @callback
+ *
+ * Begins to follow the host: completes when every VM has its handle (`vm-added` was emitted for
+ * each new one) and from then on everything that happens is signalled. Calling it again while the
+ * watch is on completes at once.
+ *
+ * Errors: %TENBOX_ERROR_UNREACHABLE, %TENBOX_ERROR_TIMED_OUT, %TENBOX_ERROR_PROTOCOL.
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+void tenbox_connection_watch_async(TenboxConnection *self, GCancellable *cancellable,
+                                   GAsyncReadyCallback callback, gpointer user_data);
+
+/**
+ * tenbox_connection_watch_finish:
+ * @self: a connection
+ * @result: the result
+ * @error: return location
+ *
+ * Returns: whether the watch is on
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+gboolean tenbox_connection_watch_finish(TenboxConnection *self, GAsyncResult *result,
+                                        GError **error);
+
+/**
+ * tenbox_connection_is_watching:
+ * @self: a connection
+ *
+ * Returns: whether the watch is on
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+gboolean tenbox_connection_is_watching(TenboxConnection *self);
+
+/**
+ * tenbox_connection_list_vms_async:
+ * @self: a connection
+ * @cancellable: (nullable): withdraws the request
+ * @callback: (scope async): called when it is over
+ * @user_data: for @callback
+ *
+ * Fetches all VMs, sorted by name.
+ *
+ * Errors: %TENBOX_ERROR_UNREACHABLE, %TENBOX_ERROR_PROTOCOL.
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+void tenbox_connection_list_vms_async(TenboxConnection *self, GCancellable *cancellable,
+                                      GAsyncReadyCallback callback, gpointer user_data);
+
+/**
+ * tenbox_connection_list_vms_finish:
+ * @self: a connection
+ * @result: the result
+ * @error: return location
+ *
+ * Returns: (transfer container) (element-type TenboxVm) (nullable): handles; free with
+ *   g_ptr_array_unref()
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+GPtrArray *tenbox_connection_list_vms_finish(TenboxConnection *self, GAsyncResult *result,
+                                             GError **error);
+
+/**
+ * tenbox_connection_list_vms_sync:
+ * @self: a connection
+ * @cancellable: (nullable): withdraws the request
+ * @error: return location
+ *
+ * The twin of tenbox_connection_list_vms_async() for programs without a main loop.
+ *
+ * Returns: (transfer container) (element-type TenboxVm) (nullable): handles; free with
+ *   g_ptr_array_unref()
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+GPtrArray *tenbox_connection_list_vms_sync(TenboxConnection *self, GCancellable *cancellable,
+                                           GError **error);
+
+/**
+ * tenbox_connection_get_vm_async:
+ * @self: a connection
+ * @name: a name, an id, or (see @flags) the beginning of an id
+ * @flags: flags
+ * @cancellable: (nullable): withdraws the request
+ * @callback: (scope async): called when it is over
+ * @user_data: for @callback
+ *
+ * Finds a VM. An exact name wins over an id, that over the beginning of one.
+ *
+ * Errors: %TENBOX_ERROR_NOT_FOUND; %TENBOX_ERROR_INVALID_ARGUMENT when several ids begin so,
+ * listing them.
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+void tenbox_connection_get_vm_async(TenboxConnection *self, const char *name,
+                                    TenboxVmLookupFlags flags, GCancellable *cancellable,
+                                    GAsyncReadyCallback callback, gpointer user_data);
+
+/**
+ * tenbox_connection_get_vm_finish:
+ * @self: a connection
+ * @result: the result
+ * @error: return location
+ *
+ * Returns: (transfer full) (nullable): the handle
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+TenboxVm *tenbox_connection_get_vm_finish(TenboxConnection *self, GAsyncResult *result,
+                                          GError **error);
+
+/**
+ * tenbox_connection_get_vm_sync:
+ * @self: a connection
+ * @name: a name, an id, or (see @flags) the beginning of an id
+ * @flags: flags
+ * @cancellable: (nullable): withdraws the request
+ * @error: return location
+ *
+ * The twin of tenbox_connection_get_vm_async() for programs without a main loop.
+ *
+ * Returns: (transfer full) (nullable): the handle
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+TenboxVm *tenbox_connection_get_vm_sync(TenboxConnection *self, const char *name,
+                                        TenboxVmLookupFlags flags, GCancellable *cancellable,
+                                        GError **error);
+
+/**
+ * tenbox_connection_create_vm_async:
+ * @self: a connection
+ * @config: what to make; name and kernel must be set
+ * @cancellable: (nullable): withdraws the request
+ * @callback: (scope async): called when it is over
+ * @user_data: for @callback
+ *
+ * Makes a VM, stopped. Kernel and initial RAM disk are copied; when it fails nothing is left
+ * behind.
+ *
+ * Errors: %TENBOX_ERROR_EXISTS, %TENBOX_ERROR_INVALID_ARGUMENT, %TENBOX_ERROR_NO_SPACE,
+ * %TENBOX_ERROR_UNREACHABLE.
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+void tenbox_connection_create_vm_async(TenboxConnection *self, TenboxVmConfig *config,
+                                       GCancellable *cancellable, GAsyncReadyCallback callback,
+                                       gpointer user_data);
+
+/**
+ * tenbox_connection_create_vm_finish:
+ * @self: a connection
+ * @result: the result
+ * @error: return location
+ *
+ * Returns: (transfer full) (nullable): its handle
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+TenboxVm *tenbox_connection_create_vm_finish(TenboxConnection *self, GAsyncResult *result,
+                                             GError **error);
+
+/**
+ * tenbox_connection_create_vm_sync:
+ * @self: a connection
+ * @config: what to make; name and kernel must be set
+ * @cancellable: (nullable): withdraws the request
+ * @error: return location
+ *
+ * The twin of tenbox_connection_create_vm_async() for programs without a main loop.
+ *
+ * Returns: (transfer full) (nullable): its handle
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+TenboxVm *tenbox_connection_create_vm_sync(TenboxConnection *self, TenboxVmConfig *config,
+                                           GCancellable *cancellable, GError **error);
+
+/**
+ * tenbox_connection_get_system_async:
+ * @self: a connection
+ * @cancellable: (nullable): withdraws the request
+ * @callback: (scope async): called when it is over
+ * @user_data: for @callback
+ *
+ * Asks for the host, the versions and the figures of the daemon.
+ *
+ * Errors: %TENBOX_ERROR_UNREACHABLE.
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+void tenbox_connection_get_system_async(TenboxConnection *self, GCancellable *cancellable,
+                                        GAsyncReadyCallback callback, gpointer user_data);
+
+/**
+ * tenbox_connection_get_system_finish:
+ * @self: a connection
+ * @result: the result
+ * @error: return location
+ *
+ * Returns: (transfer full) (nullable): JSON text (schema System)
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+char *tenbox_connection_get_system_finish(TenboxConnection *self, GAsyncResult *result,
+                                          GError **error);
+
+/**
+ * tenbox_connection_get_system_sync:
+ * @self: a connection
+ * @cancellable: (nullable): withdraws the request
+ * @error: return location
+ *
+ * The twin of tenbox_connection_get_system_async() for programs without a main loop.
+ *
+ * Returns: (transfer full) (nullable): JSON text (schema System)
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+char *tenbox_connection_get_system_sync(TenboxConnection *self, GCancellable *cancellable,
+                                        GError **error);
+
+/**
+ * tenbox_connection_run_doctor_async:
+ * @self: a connection
+ * @cancellable: (nullable): withdraws the request
+ * @callback: (scope async): called when it is over
+ * @user_data: for @callback
+ *
+ * Tries whether this host can run VMs, and how well; may take seconds.
+ *
+ * Errors: %TENBOX_ERROR_UNREACHABLE.
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+void tenbox_connection_run_doctor_async(TenboxConnection *self, GCancellable *cancellable,
+                                        GAsyncReadyCallback callback, gpointer user_data);
+
+/**
+ * tenbox_connection_run_doctor_finish:
+ * @self: a connection
+ * @result: the result
+ * @error: return location
+ *
+ * Returns: (transfer full) (nullable): JSON text (schema Doctor)
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+char *tenbox_connection_run_doctor_finish(TenboxConnection *self, GAsyncResult *result,
+                                          GError **error);
+
+/**
+ * tenbox_connection_run_doctor_sync:
+ * @self: a connection
+ * @cancellable: (nullable): withdraws the request
+ * @error: return location
+ *
+ * The twin of tenbox_connection_run_doctor_async() for programs without a main loop.
+ *
+ * Returns: (transfer full) (nullable): JSON text (schema Doctor)
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+char *tenbox_connection_run_doctor_sync(TenboxConnection *self, GCancellable *cancellable,
+                                        GError **error);
+
+/**
+ * tenbox_connection_list_operations_async:
+ * @self: a connection
+ * @cancellable: (nullable): withdraws the request
+ * @callback: (scope async): called when it is over
+ * @user_data: for @callback
+ *
+ * Fetches the operations that run or ended lately, oldest first.
+ *
+ * Errors: %TENBOX_ERROR_UNREACHABLE.
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+void tenbox_connection_list_operations_async(TenboxConnection *self, GCancellable *cancellable,
+                                             GAsyncReadyCallback callback, gpointer user_data);
+
+/**
+ * tenbox_connection_list_operations_finish:
+ * @self: a connection
+ * @result: the result
+ * @error: return location
+ *
+ * Returns: (transfer container) (element-type TenboxOperation) (nullable): free with
+ *   g_ptr_array_unref()
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+GPtrArray *tenbox_connection_list_operations_finish(TenboxConnection *self, GAsyncResult *result,
+                                                    GError **error);
+
+/**
+ * tenbox_connection_get_operation_async:
+ * @self: a connection
+ * @id: id of an operation
+ * @cancellable: (nullable): withdraws the request
+ * @callback: (scope async): called when it is over
+ * @user_data: for @callback
+ *
+ * Finds an operation, also one begun by somebody else.
+ *
+ * Errors: %TENBOX_ERROR_NOT_FOUND, %TENBOX_ERROR_UNREACHABLE.
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+void tenbox_connection_get_operation_async(TenboxConnection *self, const char *id,
+                                           GCancellable *cancellable, GAsyncReadyCallback callback,
+                                           gpointer user_data);
+
+/**
+ * tenbox_connection_get_operation_finish:
+ * @self: a connection
+ * @result: the result
+ * @error: return location
+ *
+ * Returns: (transfer full) (nullable): its handle
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+TenboxOperation *tenbox_connection_get_operation_finish(TenboxConnection *self,
+                                                        GAsyncResult *result, GError **error);
+
+/**
+ * tenbox_connection_get_operation_sync:
+ * @self: a connection
+ * @id: id of an operation
+ * @cancellable: (nullable): withdraws the request
+ * @error: return location
+ *
+ * The twin of tenbox_connection_get_operation_async() for programs without a main loop.
+ *
+ * Returns: (transfer full) (nullable): its handle
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+TenboxOperation *tenbox_connection_get_operation_sync(TenboxConnection *self, const char *id,
+                                                      GCancellable *cancellable, GError **error);
+
+G_END_DECLS

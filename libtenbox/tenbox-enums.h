@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Enumerations and their words.
+ *
+ * One table per enumeration gives the GType, the word used in JSON, on the command line and in this
+ * documentation, and the way back. Values are only ever added at the end; a word that this release
+ * does not know becomes the UNKNOWN value, never an error, so that an older client can talk to a
+ * newer daemon.
+ */
+#pragma once
+
+#include "libtenbox/tenbox-types.h"
+
+G_BEGIN_DECLS
+
+/**
+ * TenboxVmState:
+ * @TENBOX_VM_STATE_UNKNOWN: a state of a newer daemon
+ * @TENBOX_VM_STATE_STOPPED: no process; may be changed, started, deleted
+ * @TENBOX_VM_STATE_STARTING: the process is being set up
+ * @TENBOX_VM_STATE_RUNNING: the guest executes
+ * @TENBOX_VM_STATE_PAUSED: the guest's CPUs stand still, its memory is kept
+ * @TENBOX_VM_STATE_STOPPING: being stopped
+ * @TENBOX_VM_STATE_CRASHED: the process ended unasked; `last_exit` says how; may be started again
+ *
+ * Since: 0.1
+ */
+typedef enum {
+    TENBOX_VM_STATE_UNKNOWN,
+    TENBOX_VM_STATE_STOPPED,
+    TENBOX_VM_STATE_STARTING,
+    TENBOX_VM_STATE_RUNNING,
+    TENBOX_VM_STATE_PAUSED,
+    TENBOX_VM_STATE_STOPPING,
+    TENBOX_VM_STATE_CRASHED,
+} TenboxVmState;
+
+/**
+ * TenboxVmAction:
+ * @TENBOX_VM_ACTION_UNKNOWN: an action of a newer daemon
+ * @TENBOX_VM_ACTION_START: boot
+ * @TENBOX_VM_ACTION_STOP: ask the guest to shut down, power off when it has not after a time
+ * @TENBOX_VM_ACTION_SHUTDOWN: ask the guest to shut down; done when asked
+ * @TENBOX_VM_ACTION_REBOOT: ask the guest to reboot
+ * @TENBOX_VM_ACTION_RESET: pull the reset line
+ * @TENBOX_VM_ACTION_PAUSE: stop the guest's CPUs
+ * @TENBOX_VM_ACTION_RESUME: let them go on
+ * @TENBOX_VM_ACTION_DELETE: remove the VM and the files it owns
+ *
+ * Since: 0.1
+ */
+typedef enum {
+    TENBOX_VM_ACTION_UNKNOWN,
+    TENBOX_VM_ACTION_START,
+    TENBOX_VM_ACTION_STOP,
+    TENBOX_VM_ACTION_SHUTDOWN,
+    TENBOX_VM_ACTION_REBOOT,
+    TENBOX_VM_ACTION_RESET,
+    TENBOX_VM_ACTION_PAUSE,
+    TENBOX_VM_ACTION_RESUME,
+    TENBOX_VM_ACTION_DELETE,
+} TenboxVmAction;
+
+/**
+ * TenboxOperationState:
+ * @TENBOX_OPERATION_STATE_UNKNOWN: a state of a newer daemon
+ * @TENBOX_OPERATION_STATE_RUNNING: not ended yet
+ * @TENBOX_OPERATION_STATE_DONE: ended as asked
+ * @TENBOX_OPERATION_STATE_FAILED: ended with an error
+ * @TENBOX_OPERATION_STATE_CANCELLED: withdrawn
+ *
+ * Since: 0.1
+ */
+typedef enum {
+    TENBOX_OPERATION_STATE_UNKNOWN,
+    TENBOX_OPERATION_STATE_RUNNING,
+    TENBOX_OPERATION_STATE_DONE,
+    TENBOX_OPERATION_STATE_FAILED,
+    TENBOX_OPERATION_STATE_CANCELLED,
+} TenboxOperationState;
+
+/**
+ * TenboxVmActionFlags:
+ * @TENBOX_VM_ACTION_FLAGS_NONE: nothing special
+ * @TENBOX_VM_ACTION_FLAGS_FORCE: stop: power off now; delete: stop the VM first. Both pre-empt a
+ *   running operation, which ends as cancelled. Refused with other actions.
+ *
+ * Since: 0.1
+ */
+typedef enum {
+    TENBOX_VM_ACTION_FLAGS_NONE = 0,
+    TENBOX_VM_ACTION_FLAGS_FORCE = 1 << 0,
+} TenboxVmActionFlags;
+
+/**
+ * TenboxConnectionFlags:
+ * @TENBOX_CONNECTION_FLAGS_NONE: nothing special
+ *
+ * Since: 0.1
+ */
+typedef enum {
+    TENBOX_CONNECTION_FLAGS_NONE = 0,
+} TenboxConnectionFlags;
+
+/**
+ * TenboxVmLookupFlags:
+ * @TENBOX_VM_LOOKUP_FLAGS_NONE: exact name, then id, then a unique prefix (3 characters or more) of
+ *   an id
+ * @TENBOX_VM_LOOKUP_FLAGS_EXACT: only exact name or whole id
+ *
+ * Since: 0.1
+ */
+typedef enum {
+    TENBOX_VM_LOOKUP_FLAGS_NONE = 0,
+    TENBOX_VM_LOOKUP_FLAGS_EXACT = 1 << 0,
+} TenboxVmLookupFlags;
+
+/**
+ * TenboxConsoleFlags:
+ * @TENBOX_CONSOLE_FLAGS_NONE: begin with what the console ring still holds (up to 256 KiB)
+ * @TENBOX_CONSOLE_FLAGS_NO_REPLAY: begin with what comes from now on
+ *
+ * Since: 0.1
+ */
+typedef enum {
+    TENBOX_CONSOLE_FLAGS_NONE = 0,
+    TENBOX_CONSOLE_FLAGS_NO_REPLAY = 1 << 0,
+} TenboxConsoleFlags;
+
+#define TENBOX_TYPE_VM_STATE        (tenbox_vm_state_get_type())
+#define TENBOX_TYPE_VM_ACTION       (tenbox_vm_action_get_type())
+#define TENBOX_TYPE_OPERATION_STATE (tenbox_operation_state_get_type())
+
+/**
+ * tenbox_vm_state_get_type:
+ *
+ * Returns: the #GType of #TenboxVmState
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+GType tenbox_vm_state_get_type(void);
+
+/**
+ * tenbox_vm_state_to_string:
+ * @state: a state; values out of range count as unknown
+ *
+ * Returns: (transfer none): its word, such as "running"; static
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+const char *tenbox_vm_state_to_string(TenboxVmState state);
+
+/**
+ * tenbox_vm_state_from_string:
+ * @text: (nullable): a word
+ *
+ * Returns: the state, %TENBOX_VM_STATE_UNKNOWN when @text is no word of it
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+TenboxVmState tenbox_vm_state_from_string(const char *text);
+
+/**
+ * tenbox_vm_action_get_type:
+ *
+ * Returns: the #GType of #TenboxVmAction
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+GType tenbox_vm_action_get_type(void);
+
+/**
+ * tenbox_vm_action_to_string:
+ * @action: an action; values out of range count as unknown
+ *
+ * Returns: (transfer none): its word, such as "start"; static
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+const char *tenbox_vm_action_to_string(TenboxVmAction action);
+
+/**
+ * tenbox_vm_action_from_string:
+ * @text: (nullable): a word
+ *
+ * Returns: the action, %TENBOX_VM_ACTION_UNKNOWN when @text is no word of it
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+TenboxVmAction tenbox_vm_action_from_string(const char *text);
+
+/**
+ * tenbox_operation_state_get_type:
+ *
+ * Returns: the #GType of #TenboxOperationState
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+GType tenbox_operation_state_get_type(void);
+
+/**
+ * tenbox_operation_state_to_string:
+ * @state: a state; values out of range count as unknown
+ *
+ * Returns: (transfer none): its word, such as "done"; static
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+const char *tenbox_operation_state_to_string(TenboxOperationState state);
+
+/**
+ * tenbox_operation_state_from_string:
+ * @text: (nullable): a word
+ *
+ * Returns: the state, %TENBOX_OPERATION_STATE_UNKNOWN when @text is no word of it
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+TenboxOperationState tenbox_operation_state_from_string(const char *text);
+
+G_END_DECLS

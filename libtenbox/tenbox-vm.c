@@ -1,0 +1,682 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A handle on a VM: the newest document, and the waiting functions over it.
+ *
+ * An action that is waited for runs through these steps (struct Action):
+ *
+ *   begin ──► wait for the operation's end ──► fetch the document ──► answer
+ *     └────────────┴── caller withdrew ──► cancel the operation ──► answer
+ *
+ * Beginning is never aborted half-way, since then nobody could tell whether the driver took the
+ * action on; a caller who withdraws meanwhile is answered once the operation was cancelled, but not
+ * later than CANCEL_SECONDS after the withdrawal. If the driver answers even later, the operation
+ * is cancelled then.
+ */
+#include "libtenbox/tenbox-internal.h"
+
+#include "libtenbox/wire/json-guard.h"
+#include "libtenbox/wire/wire-error.h"
+
+#define CANCEL_SECONDS 5
+
+struct _TenboxVm {
+    GObject parent_instance;
+    TbxDriver *driver;
+    TbxVmRecord *record;
+    gboolean is_deleted;
+    gboolean takes_any; /* the next document counts whatever its generation */
+};
+
+G_DEFINE_FINAL_TYPE(TenboxVm, tenbox_vm, G_TYPE_OBJECT)
+
+enum {
+    PROPERTY_ID = 1,
+    PROPERTY_NAME,
+    PROPERTY_STATE,
+};
+
+static void tenbox_vm_get_property(GObject *object, guint property_id, GValue *value,
+                                   GParamSpec *spec)
+{
+    TenboxVm *self = TENBOX_VM(object);
+
+    switch (property_id) {
+    case PROPERTY_ID: g_value_set_string(value, self->record->id); break;
+    case PROPERTY_NAME: g_value_set_string(value, self->record->name); break;
+    case PROPERTY_STATE: g_value_set_enum(value, self->record->state); break;
+    default: G_OBJECT_WARN_INVALID_PROPERTY_ID(object, property_id, spec);
+    }
+}
+
+static void tenbox_vm_finalize(GObject *object)
+{
+    TenboxVm *self = TENBOX_VM(object);
+
+    tbx_vm_record_unref(self->record);
+    tbx_driver_unref(self->driver);
+    G_OBJECT_CLASS(tenbox_vm_parent_class)->finalize(object);
+}
+
+static void tenbox_vm_class_init(TenboxVmClass *class)
+{
+    GObjectClass *object_class = G_OBJECT_CLASS(class);
+    const GParamFlags flags =
+        (GParamFlags)(G_PARAM_READABLE | G_PARAM_STATIC_STRINGS | G_PARAM_EXPLICIT_NOTIFY);
+
+    object_class->get_property = tenbox_vm_get_property;
+    object_class->finalize = tenbox_vm_finalize;
+    g_object_class_install_property(object_class, PROPERTY_ID,
+                                    g_param_spec_string("id", NULL, NULL, NULL, flags));
+    g_object_class_install_property(object_class, PROPERTY_NAME,
+                                    g_param_spec_string("name", NULL, NULL, NULL, flags));
+    g_object_class_install_property(object_class, PROPERTY_STATE,
+                                    g_param_spec_enum("state", NULL, NULL, TENBOX_TYPE_VM_STATE,
+                                                      TENBOX_VM_STATE_UNKNOWN, flags));
+    g_signal_new("changed", TENBOX_TYPE_VM, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 0);
+}
+
+static void tenbox_vm_init(TenboxVm *self)
+{
+}
+
+TenboxVm *tbx_vm_new(TbxDriver *driver, TbxVmRecord *record)
+{
+    TenboxVm *self = g_object_new(TENBOX_TYPE_VM, NULL);
+
+    self->driver = tbx_driver_ref(driver);
+    self->record = tbx_vm_record_ref(record);
+    return self;
+}
+
+void tbx_vm_set_record(TenboxVm *self, TbxVmRecord *record)
+{
+    if (self->is_deleted)
+        return;
+    if (self->driver->is_watching && !self->takes_any &&
+        record->generation < self->record->generation)
+        return;
+    self->takes_any = FALSE;
+
+    G_GNUC_UNUSED g_autoptr(TenboxVm) keep = g_object_ref(self);
+    g_autoptr(TbxVmRecord) previous = self->record;
+    self->record = tbx_vm_record_ref(record);
+    if (tbx_vm_record_equal(previous, record))
+        return;
+    g_object_freeze_notify(G_OBJECT(self));
+    if (g_strcmp0(previous->name, record->name) != 0)
+        g_object_notify(G_OBJECT(self), "name");
+    if (previous->state != record->state)
+        g_object_notify(G_OBJECT(self), "state");
+    g_object_thaw_notify(G_OBJECT(self));
+    g_signal_emit_by_name(self, "changed");
+}
+
+void tbx_vm_take_any(TenboxVm *self)
+{
+    self->takes_any = TRUE;
+}
+
+void tbx_vm_set_deleted(TenboxVm *self)
+{
+    if (self->is_deleted)
+        return;
+    self->is_deleted = TRUE;
+    g_signal_emit_by_name(self, "changed");
+}
+
+/* ---- what it shows ------------------------------------------------------------------------ */
+
+#define DEFINE_GETTER(Type, name, failure)                                                         \
+    Type tenbox_vm_get_##name(TenboxVm *self)                                                      \
+    {                                                                                              \
+        g_return_val_if_fail(TENBOX_IS_VM(self), failure);                                         \
+        return (Type)self->record->name;                                                           \
+    }
+
+DEFINE_GETTER(const char *, id, NULL)
+DEFINE_GETTER(const char *, name, NULL)
+DEFINE_GETTER(TenboxVmState, state, TENBOX_VM_STATE_UNKNOWN)
+DEFINE_GETTER(gint64, memory_mb, 0)
+DEFINE_GETTER(gint64, cpu_count, 0)
+DEFINE_GETTER(const char *, cmdline, NULL)
+DEFINE_GETTER(const char *, description, NULL)
+DEFINE_GETTER(gint64, pid, 0)
+DEFINE_GETTER(gint64, created_at, 0)
+DEFINE_GETTER(gint64, started_at, 0)
+
+gboolean tenbox_vm_is_deleted(TenboxVm *self)
+{
+    g_return_val_if_fail(TENBOX_IS_VM(self), TRUE);
+
+    return self->is_deleted;
+}
+
+char *tenbox_vm_dup_json(TenboxVm *self)
+{
+    g_return_val_if_fail(TENBOX_IS_VM(self), NULL);
+
+    g_autoptr(JsonObject) object = tbx_vm_record_to_json(self->record);
+    return tbx_json_print_object(object, NULL);
+}
+
+/* ---- plain calls -------------------------------------------------------------------------- */
+
+/* Like tbx_task_new(), for calls about a VM that must exist. */
+static GTask *vm_task_new(TenboxVm *self, GCancellable *cancellable, GAsyncReadyCallback callback,
+                          gpointer user_data, gpointer tag)
+{
+    g_autoptr(GTask) task = tbx_task_new(self, self->driver, cancellable, callback, user_data, tag);
+
+    if (!task || !self->is_deleted)
+        return g_steal_pointer(&task);
+    g_task_return_error(task, tbx_error_new("vm-not-found", NULL, "the VM %s has been deleted",
+                                            self->record->name));
+    return NULL;
+}
+
+/* A call that says the VM is gone tells the handle, too. */
+static void note_error(TenboxVm *self, const GError *error)
+{
+    if (g_error_matches(error, TENBOX_ERROR, TENBOX_ERROR_NOT_FOUND) &&
+        g_strcmp0(tenbox_error_get_code(error), "vm-not-found") == 0)
+        tbx_vm_set_deleted(self);
+}
+
+static void on_document(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+    GError *error = NULL;
+    g_autoptr(TbxVmRecord) record = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (record) {
+        tbx_vm_set_record(TENBOX_VM(source), record);
+        g_task_return_boolean(task, TRUE);
+    } else {
+        note_error(TENBOX_VM(source), error);
+        g_task_return_error(task, error);
+    }
+}
+
+static void on_text(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+    GError *error = NULL;
+    char *text = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (text) {
+        g_task_return_pointer(task, text, g_free);
+    } else {
+        note_error(TENBOX_VM(source), error);
+        g_task_return_error(task, error);
+    }
+}
+
+static gboolean finish_boolean(TenboxVm *self, GAsyncResult *result, GError **error)
+{
+    g_return_val_if_fail(g_task_is_valid(result, self), FALSE);
+
+    return g_task_propagate_boolean(G_TASK(result), error);
+}
+
+static gpointer finish_pointer(TenboxVm *self, GAsyncResult *result, GError **error)
+{
+    g_return_val_if_fail(g_task_is_valid(result, self), NULL);
+
+    return g_task_propagate_pointer(G_TASK(result), error);
+}
+
+void tenbox_vm_refresh_async(TenboxVm *self, GCancellable *cancellable,
+                             GAsyncReadyCallback callback, gpointer user_data)
+{
+    g_return_if_fail(TENBOX_IS_VM(self));
+
+    g_autoptr(GTask) task =
+        vm_task_new(self, cancellable, callback, user_data, tenbox_vm_refresh_async);
+    if (task)
+        tbx_driver_vm_get(self->driver, self->record->id, tbx_task_inner(task, on_document));
+}
+
+gboolean tenbox_vm_refresh_finish(TenboxVm *self, GAsyncResult *result, GError **error)
+{
+    return finish_boolean(self, result, error);
+}
+
+void tenbox_vm_update_async(TenboxVm *self, TenboxVmConfig *config, GCancellable *cancellable,
+                            GAsyncReadyCallback callback, gpointer user_data)
+{
+    g_return_if_fail(TENBOX_IS_VM(self) && TENBOX_IS_VM_CONFIG(config));
+
+    g_autoptr(GTask) task =
+        vm_task_new(self, cancellable, callback, user_data, tenbox_vm_update_async);
+    if (task)
+        tbx_driver_vm_update(self->driver, self->record->id, tbx_vm_config_get_spec(config),
+                             tbx_task_inner(task, on_document));
+}
+
+gboolean tenbox_vm_update_finish(TenboxVm *self, GAsyncResult *result, GError **error)
+{
+    return finish_boolean(self, result, error);
+}
+
+void tenbox_vm_read_log_async(TenboxVm *self, const char *source, guint line_count,
+                              GCancellable *cancellable, GAsyncReadyCallback callback,
+                              gpointer user_data)
+{
+    g_return_if_fail(TENBOX_IS_VM(self) && source);
+
+    g_autoptr(GTask) task =
+        vm_task_new(self, cancellable, callback, user_data, tenbox_vm_read_log_async);
+    if (!task)
+        return;
+    if (g_strcmp0(source, "console") != 0 && g_strcmp0(source, "runtime") != 0) {
+        g_task_return_error(task, tbx_error_new("field-invalid", "source",
+                                                "there is no log \"%s\", only console and runtime",
+                                                source));
+        return;
+    }
+    tbx_driver_vm_log(self->driver, self->record->id, source, line_count,
+                      tbx_task_inner(task, on_text));
+}
+
+char *tenbox_vm_read_log_finish(TenboxVm *self, GAsyncResult *result, GError **error)
+{
+    return finish_pointer(self, result, error);
+}
+
+void tenbox_vm_get_statistics_async(TenboxVm *self, GCancellable *cancellable,
+                                    GAsyncReadyCallback callback, gpointer user_data)
+{
+    g_return_if_fail(TENBOX_IS_VM(self));
+
+    g_autoptr(GTask) task =
+        vm_task_new(self, cancellable, callback, user_data, tenbox_vm_get_statistics_async);
+    if (task)
+        tbx_driver_vm_statistics(self->driver, self->record->id, tbx_task_inner(task, on_text));
+}
+
+char *tenbox_vm_get_statistics_finish(TenboxVm *self, GAsyncResult *result, GError **error)
+{
+    return finish_pointer(self, result, error);
+}
+
+static void on_console(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+    GError *error = NULL;
+    TbxConsoleStream *stream = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (stream) {
+        g_task_return_pointer(task, tbx_console_new(stream), g_object_unref);
+    } else {
+        note_error(TENBOX_VM(source), error);
+        g_task_return_error(task, error);
+    }
+}
+
+void tenbox_vm_open_console_async(TenboxVm *self, TenboxConsoleFlags flags,
+                                  GCancellable *cancellable, GAsyncReadyCallback callback,
+                                  gpointer user_data)
+{
+    g_return_if_fail(TENBOX_IS_VM(self));
+
+    g_autoptr(GTask) task =
+        vm_task_new(self, cancellable, callback, user_data, tenbox_vm_open_console_async);
+    if (task)
+        tbx_driver_console_open(self->driver, self->record->id,
+                                !(flags & TENBOX_CONSOLE_FLAGS_NO_REPLAY),
+                                tbx_task_inner(task, on_console));
+}
+
+TenboxConsole *tenbox_vm_open_console_finish(TenboxVm *self, GAsyncResult *result, GError **error)
+{
+    return finish_pointer(self, result, error);
+}
+
+/* ---- beginning an action ------------------------------------------------------------------ */
+
+static void on_begun(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+    TenboxVm *self = TENBOX_VM(source);
+    GError *error = NULL;
+    g_autoptr(TbxOperationRecord) record = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (record) {
+        g_task_return_pointer(task, tbx_operation_new(self->driver, record), g_object_unref);
+    } else {
+        note_error(self, error);
+        g_task_return_error(task, error);
+    }
+}
+
+void tenbox_vm_begin_action_async(TenboxVm *self, TenboxVmAction action, TenboxVmActionFlags flags,
+                                  int timeout_seconds, GCancellable *cancellable,
+                                  GAsyncReadyCallback callback, gpointer user_data)
+{
+    g_return_if_fail(TENBOX_IS_VM(self));
+
+    g_autoptr(GTask) task =
+        vm_task_new(self, cancellable, callback, user_data, tenbox_vm_begin_action_async);
+    TbxActionOptions options = {
+        .force = (flags & TENBOX_VM_ACTION_FLAGS_FORCE) != 0,
+        .timeout = timeout_seconds,
+    };
+    GError *error = NULL;
+
+    if (!task)
+        return;
+    if (tbx_action_options_validate(action, &options, &error))
+        tbx_driver_vm_begin(self->driver, self->record->id, action, &options,
+                            tbx_task_inner(task, on_begun));
+    else
+        g_task_return_error(task, error);
+}
+
+TenboxOperation *tenbox_vm_begin_action_finish(TenboxVm *self, GAsyncResult *result, GError **error)
+{
+    return finish_pointer(self, result, error);
+}
+
+/* ---- an action and its end ---------------------------------------------------------------- */
+
+typedef struct {
+    TenboxVmAction action;
+    TenboxOperation *operation; /* NULL until begun */
+    GError *failure;            /* how the operation ended, if badly */
+    GSource *withdrawal;        /* fires when the caller withdraws; until begun */
+    GSource *limit;             /* on how long a caller who withdrew is kept */
+    gboolean is_answered;       /* a caller who withdrew was answered before the driver was */
+} Action;
+
+static void action_clear_source(GSource **source)
+{
+    if (*source)
+        g_source_destroy(*source);
+    g_clear_pointer(source, g_source_unref);
+}
+
+static void action_free(gpointer data)
+{
+    Action *action = data;
+
+    action_clear_source(&action->withdrawal);
+    action_clear_source(&action->limit);
+    g_clear_error(&action->failure);
+    g_clear_object(&action->operation);
+    g_free(action);
+}
+
+static GSource *action_attach(GTask *task, GSource *source, GSourceFunc callback)
+{
+    /* No reference: the task's data destroys the source. */
+    g_source_set_callback(source, callback, task, NULL);
+    g_source_attach(source, g_task_get_context(task));
+    return source;
+}
+
+static void answer_withdrawn(GTask *task)
+{
+    Action *action = g_task_get_task_data(task);
+
+    action_clear_source(&action->withdrawal);
+    action_clear_source(&action->limit);
+    if (action->is_answered)
+        return;
+    action->is_answered = TRUE;
+    g_task_return_new_error(task, G_IO_ERROR, G_IO_ERROR_CANCELLED, "%s was withdrawn",
+                            tenbox_vm_action_to_string(action->action));
+}
+
+static gboolean on_limit(gpointer user_data)
+{
+    answer_withdrawn(user_data);
+    return G_SOURCE_REMOVE;
+}
+
+/* The caller withdrew: from now on it waits for the driver no longer than CANCEL_SECONDS. */
+static gboolean on_withdrawal(GCancellable *cancellable, gpointer user_data)
+{
+    GTask *task = user_data;
+    Action *action = g_task_get_task_data(task);
+
+    action_clear_source(&action->withdrawal);
+    if (!action->limit && !action->is_answered)
+        action->limit = action_attach(task, g_timeout_source_new_seconds(CANCEL_SECONDS), on_limit);
+    return G_SOURCE_REMOVE;
+}
+
+static void on_operation_cancelled(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+
+    /* Ended or forgotten meanwhile: there is nothing left to withdraw. */
+    tenbox_operation_cancel_finish(TENBOX_OPERATION(source), result, NULL);
+    answer_withdrawn(task);
+}
+
+static void cancel_operation(GTask *task)
+{
+    Action *action = g_task_get_task_data(task);
+
+    on_withdrawal(NULL, task);
+    tenbox_operation_cancel_async(action->operation, NULL, on_operation_cancelled,
+                                  g_object_ref(task));
+}
+
+static void answer_action(GTask *task)
+{
+    Action *action = g_task_get_task_data(task);
+
+    if (action->failure)
+        g_task_return_error(task, g_steal_pointer(&action->failure));
+    else
+        g_task_return_boolean(task, TRUE);
+}
+
+/* The action has its result; a document that could not be fetched does not change it. */
+static void on_action_document(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TbxVmRecord) record = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (record)
+        tbx_vm_set_record(TENBOX_VM(source), record);
+    else
+        note_error(TENBOX_VM(source), error);
+    answer_action(task);
+}
+
+static void on_action_ended(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+    TenboxVm *self = g_task_get_source_object(task);
+    Action *action = g_task_get_task_data(task);
+
+    if (!tenbox_operation_wait_finish(TENBOX_OPERATION(source), result, &action->failure) &&
+        g_error_matches(action->failure, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
+        cancel_operation(task);
+        return;
+    }
+    if (!action->failure && action->action == TENBOX_VM_ACTION_DELETE) {
+        tbx_vm_set_deleted(self);
+        answer_action(task);
+        return;
+    }
+    tbx_driver_vm_get(self->driver, self->record->id, tbx_task_inner(task, on_action_document));
+}
+
+static void on_action_begun(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+    TenboxVm *self = TENBOX_VM(source);
+    Action *action = g_task_get_task_data(task);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TbxOperationRecord) record = g_task_propagate_pointer(G_TASK(result), &error);
+
+    action_clear_source(&action->withdrawal);
+    if (record)
+        action->operation = tbx_operation_new(self->driver, record);
+    if (action->is_answered) {
+        if (record)
+            cancel_operation(task);
+        return;
+    }
+    if (!record) {
+        action_clear_source(&action->limit);
+        note_error(self, error);
+        g_task_return_error(task, g_steal_pointer(&error));
+    } else if (g_cancellable_is_cancelled(g_task_get_cancellable(task))) {
+        cancel_operation(task);
+    } else {
+        tenbox_operation_wait_async(action->operation, -1, g_task_get_cancellable(task),
+                                    on_action_ended, g_object_ref(task));
+    }
+}
+
+static void act(TenboxVm *self, TenboxVmAction kind, TenboxVmActionFlags flags, int timeout_seconds,
+                GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data)
+{
+    g_return_if_fail(TENBOX_IS_VM(self));
+
+    g_autoptr(GTask) task = vm_task_new(self, cancellable, callback, user_data, act);
+    TbxActionOptions options = {
+        .force = (flags & TENBOX_VM_ACTION_FLAGS_FORCE) != 0,
+        .timeout = timeout_seconds,
+    };
+    GError *error = NULL;
+
+    if (!task || g_task_return_error_if_cancelled(task))
+        return;
+    if (!tbx_action_options_validate(kind, &options, &error)) {
+        g_task_return_error(task, error);
+        return;
+    }
+
+    Action *action = g_new0(Action, 1);
+    action->action = kind;
+    g_task_set_task_data(task, action, action_free);
+    if (cancellable)
+        action->withdrawal = action_attach(task, g_cancellable_source_new(cancellable),
+                                           G_SOURCE_FUNC(on_withdrawal));
+    tbx_driver_vm_begin(self->driver, self->record->id, kind, &options,
+                        tbx_task_inner_with(task, NULL, on_action_begun));
+}
+
+/* One verb: its three functions over act(). */
+#define DEFINE_VERB(verb, KIND)                                                                    \
+    void tenbox_vm_##verb##_async(TenboxVm *self, TenboxVmActionFlags flags,                       \
+                                  GCancellable *cancellable, GAsyncReadyCallback callback,         \
+                                  gpointer user_data)                                              \
+    {                                                                                              \
+        act(self, TENBOX_VM_ACTION_##KIND, flags, -1, cancellable, callback, user_data);           \
+    }                                                                                              \
+    gboolean tenbox_vm_##verb##_finish(TenboxVm *self, GAsyncResult *result, GError **error)       \
+    {                                                                                              \
+        return finish_boolean(self, result, error);                                                \
+    }                                                                                              \
+    gboolean tenbox_vm_##verb##_sync(TenboxVm *self, TenboxVmActionFlags flags,                    \
+                                     GCancellable *cancellable, GError **error)                    \
+    {                                                                                              \
+        g_return_val_if_fail(TENBOX_IS_VM(self), FALSE);                                           \
+                                                                                                   \
+        g_auto(TbxSyncCall) call = {0};                                                            \
+        if (!tbx_sync_begin(&call, self->driver, error))                                           \
+            return FALSE;                                                                          \
+        tenbox_vm_##verb##_async(self, flags, cancellable, tbx_sync_done, &call);                  \
+        return tenbox_vm_##verb##_finish(self, tbx_sync_wait(&call), error);                       \
+    }
+
+DEFINE_VERB(start, START)
+DEFINE_VERB(shutdown, SHUTDOWN)
+DEFINE_VERB(reboot, REBOOT)
+DEFINE_VERB(reset, RESET)
+DEFINE_VERB(pause, PAUSE)
+DEFINE_VERB(resume, RESUME)
+DEFINE_VERB(delete, DELETE)
+
+void tenbox_vm_stop_async(TenboxVm *self, TenboxVmActionFlags flags, int timeout_seconds,
+                          GCancellable *cancellable, GAsyncReadyCallback callback,
+                          gpointer user_data)
+{
+    act(self, TENBOX_VM_ACTION_STOP, flags, timeout_seconds, cancellable, callback, user_data);
+}
+
+gboolean tenbox_vm_stop_finish(TenboxVm *self, GAsyncResult *result, GError **error)
+{
+    return finish_boolean(self, result, error);
+}
+
+/* ---- twins for programs without a main loop ------------------------------------------------ */
+
+gboolean tenbox_vm_stop_sync(TenboxVm *self, TenboxVmActionFlags flags, int timeout_seconds,
+                             GCancellable *cancellable, GError **error)
+{
+    g_return_val_if_fail(TENBOX_IS_VM(self), FALSE);
+
+    g_auto(TbxSyncCall) call = {0};
+    if (!tbx_sync_begin(&call, self->driver, error))
+        return FALSE;
+    tenbox_vm_stop_async(self, flags, timeout_seconds, cancellable, tbx_sync_done, &call);
+    return tenbox_vm_stop_finish(self, tbx_sync_wait(&call), error);
+}
+
+TenboxOperation *tenbox_vm_begin_action_sync(TenboxVm *self, TenboxVmAction action,
+                                             TenboxVmActionFlags flags, int timeout_seconds,
+                                             GCancellable *cancellable, GError **error)
+{
+    g_return_val_if_fail(TENBOX_IS_VM(self), NULL);
+
+    g_auto(TbxSyncCall) call = {0};
+    if (!tbx_sync_begin(&call, self->driver, error))
+        return NULL;
+    tenbox_vm_begin_action_async(self, action, flags, timeout_seconds, cancellable, tbx_sync_done,
+                                 &call);
+    return tenbox_vm_begin_action_finish(self, tbx_sync_wait(&call), error);
+}
+
+gboolean tenbox_vm_refresh_sync(TenboxVm *self, GCancellable *cancellable, GError **error)
+{
+    g_return_val_if_fail(TENBOX_IS_VM(self), FALSE);
+
+    g_auto(TbxSyncCall) call = {0};
+    if (!tbx_sync_begin(&call, self->driver, error))
+        return FALSE;
+    tenbox_vm_refresh_async(self, cancellable, tbx_sync_done, &call);
+    return tenbox_vm_refresh_finish(self, tbx_sync_wait(&call), error);
+}
+
+gboolean tenbox_vm_update_sync(TenboxVm *self, TenboxVmConfig *config, GCancellable *cancellable,
+                               GError **error)
+{
+    g_return_val_if_fail(TENBOX_IS_VM(self) && TENBOX_IS_VM_CONFIG(config), FALSE);
+
+    g_auto(TbxSyncCall) call = {0};
+    if (!tbx_sync_begin(&call, self->driver, error))
+        return FALSE;
+    tenbox_vm_update_async(self, config, cancellable, tbx_sync_done, &call);
+    return tenbox_vm_update_finish(self, tbx_sync_wait(&call), error);
+}
+
+char *tenbox_vm_read_log_sync(TenboxVm *self, const char *source, guint line_count,
+                              GCancellable *cancellable, GError **error)
+{
+    g_return_val_if_fail(TENBOX_IS_VM(self) && source, NULL);
+
+    g_auto(TbxSyncCall) call = {0};
+    if (!tbx_sync_begin(&call, self->driver, error))
+        return NULL;
+    tenbox_vm_read_log_async(self, source, line_count, cancellable, tbx_sync_done, &call);
+    return tenbox_vm_read_log_finish(self, tbx_sync_wait(&call), error);
+}
+
+char *tenbox_vm_get_statistics_sync(TenboxVm *self, GCancellable *cancellable, GError **error)
+{
+    g_return_val_if_fail(TENBOX_IS_VM(self), NULL);
+
+    g_auto(TbxSyncCall) call = {0};
+    if (!tbx_sync_begin(&call, self->driver, error))
+        return NULL;
+    tenbox_vm_get_statistics_async(self, cancellable, tbx_sync_done, &call);
+    return tenbox_vm_get_statistics_finish(self, tbx_sync_wait(&call), error);
+}

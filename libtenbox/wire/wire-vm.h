@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The documents about a VM: what it is (TbxVmRecord) and what it shall be (TbxVmSpec).
+ *
+ * Both are counted and immutable once shared: whoever makes one fills its members, then hands it on
+ * and never writes again. Member names are the JSON names.
+ */
+#pragma once
+
+#include <gio/gio.h>
+#include <json-glib/json-glib.h>
+
+#include "libtenbox/tenbox-enums.h"
+#include "libtenbox/wire/wire-field.h"
+
+G_BEGIN_DECLS
+
+#define TBX_VM_NAME_MAX          63
+#define TBX_VM_CMDLINE_MAX       2047
+#define TBX_VM_DESCRIPTION_MAX   4096
+#define TBX_VM_PATH_MAX          4095
+#define TBX_VM_MEMORY_MB_MIN     16
+#define TBX_VM_MEMORY_MB_MAX     (16 * 1024 * 1024) /* what the record can say; the host has less */
+#define TBX_VM_CPU_COUNT_MAX     64
+#define TBX_STOP_TIMEOUT_DEFAULT 30
+#define TBX_STOP_TIMEOUT_MAX     3600
+
+/* {"id","kind"} of the operation that runs on a VM. */
+typedef struct {
+    char *id;
+    char *kind;
+} TbxVmOperation;
+
+/* How the last run ended. */
+typedef struct {
+    char *reason;     /* "guest-power-off", "triple-fault", "killed", "exited", … */
+    char *detail;     /* nullable: a sentence */
+    char *signal;     /* nullable: "SIGKILL" */
+    gint64 exit_code; /* -1 when it did not exit by itself */
+    gint64 time;
+} TbxVmExit;
+
+/* Why the last action on the VM failed. */
+typedef struct {
+    char *code;
+    char *field; /* nullable */
+    char *detail;
+} TbxVmProblem;
+
+typedef struct _TbxVmRecord TbxVmRecord;
+struct _TbxVmRecord {
+    char *id;
+    char *name;
+    int state; /* TenboxVmState */
+    gint64 memory_mb;
+    gint64 cpu_count;
+    char *cmdline;     /* never NULL once complete, "" = the default of the architecture */
+    char *kernel;      /* file name in the VM's folder */
+    char *initrd;      /* nullable */
+    char *description; /* "" when there is none */
+    gint64 created_at;
+    gint64 last_boot_time;        /* last start of a run, also after it ended; 0 = never */
+    gint64 started_at;            /* 0 = does not run */
+    gint64 shutdown_requested_at; /* 0 = not asked */
+    gint64 pid;                   /* 0 = no process */
+    /* Grows with every change of this document while the driver is open, so that a document that
+     * was overtaken on its way can be told from a newer one. */
+    gint64 generation;
+    TbxVmOperation *operation; /* nullable */
+    TbxVmExit *last_exit;      /* nullable */
+    TbxVmProblem *last_error;  /* nullable */
+
+    /*< private >*/
+    JsonObject *foreign; /* nullable: the document as it came, with members we do not know */
+};
+
+/* A zeroed record with one reference, to be filled and freed by tbx_vm_record_unref(). The maker
+ * allocates nested structs with g_new0() and strings with g_malloc(). */
+TbxVmRecord *tbx_vm_record_new(void);
+TbxVmRecord *tbx_vm_record_ref(TbxVmRecord *self);
+void tbx_vm_record_unref(TbxVmRecord *self);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(TbxVmRecord, tbx_vm_record_unref)
+
+/* A deep copy, not shared: how the next document is made from the last. */
+TbxVmRecord *tbx_vm_record_copy(const TbxVmRecord *self);
+
+/* Whether two documents say the same, generation apart. */
+gboolean tbx_vm_record_equal(const TbxVmRecord *a, const TbxVmRecord *b);
+
+/* Tolerant. "protocol-error" naming the member when it is no VM document. */
+TbxVmRecord *tbx_vm_record_from_json(JsonObject *object, GError **error);
+
+/* (transfer full); members of a newer daemon included. */
+JsonObject *tbx_vm_record_to_json(TbxVmRecord *self);
+
+/* Which members of a TbxVmSpec are set. The bits are the rows of its table. */
+typedef enum {
+    TBX_VM_SPEC_NAME = 1 << 0,
+    TBX_VM_SPEC_KERNEL = 1 << 1,
+    TBX_VM_SPEC_INITRD = 1 << 2,
+    TBX_VM_SPEC_MEMORY_MB = 1 << 3,
+    TBX_VM_SPEC_CPU_COUNT = 1 << 4,
+    TBX_VM_SPEC_CMDLINE = 1 << 5,
+    TBX_VM_SPEC_DESCRIPTION = 1 << 6,
+} TbxVmSpecFields;
+
+/* Body of POST /v1/vms and PATCH /v1/vms/{vm}. Members without their bit in `present` are unset. */
+typedef struct _TbxVmSpec TbxVmSpec;
+struct _TbxVmSpec {
+    guint64 present; /* TbxVmSpecFields */
+    guint64 reset; /* those of `present` that were null: back to the default, the member is unset */
+    char *name;
+    char *kernel; /* absolute path */
+    char *initrd; /* absolute path; reset = none */
+    gint64 memory_mb;
+    gint64 cpu_count;
+    char *cmdline;
+    char *description;
+};
+
+TbxVmSpec *tbx_vm_spec_new(void);
+TbxVmSpec *tbx_vm_spec_ref(TbxVmSpec *self);
+void tbx_vm_spec_unref(TbxVmSpec *self);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(TbxVmSpec, tbx_vm_spec_unref)
+TbxVmSpec *tbx_vm_spec_copy(const TbxVmSpec *self);
+
+/* Strict; the result has passed tbx_vm_spec_validate(). "field-unknown", "field-invalid",
+ * "name-invalid", each with the field. null is taken for every member but name and kernel; at
+ * creation it means the same as leaving the member out. */
+TbxVmSpec *tbx_vm_spec_from_json(JsonObject *object, GError **error);
+JsonObject *tbx_vm_spec_to_json(const TbxVmSpec *self);
+
+/* Checks what can be checked without a host: name, ranges, lengths, characters, absolute paths. */
+gboolean tbx_vm_spec_validate(const TbxVmSpec *self, GError **error);
+
+/* Checks in addition that what a creation needs is there: name and kernel. */
+gboolean tbx_vm_spec_validate_create(const TbxVmSpec *self, GError **error);
+
+/* "name-invalid" saying which rule @name breaks. */
+gboolean tbx_vm_name_check(const char *name, GError **error);
+
+/* Whether @text has the form of a VM id: a UUID in lower-case hexadecimal with hyphens. */
+gboolean tbx_vm_id_is_valid(const char *text);
+
+/* Options of an action: {"force","timeout"}. */
+typedef struct {
+    gboolean force;
+    gint64 timeout; /* seconds; -1 = TBX_STOP_TIMEOUT_DEFAULT */
+} TbxActionOptions;
+
+#define TBX_ACTION_OPTIONS_DEFAULT ((TbxActionOptions){.force = FALSE, .timeout = -1})
+
+/* Strict; @object may be NULL (no body). Only the body of stop has members. */
+gboolean tbx_action_options_from_json(TenboxVmAction action, JsonObject *object,
+                                      TbxActionOptions *ret_options, GError **error);
+
+/* (nullable): NULL when the action needs no body. */
+JsonObject *tbx_action_options_to_json(TenboxVmAction action, const TbxActionOptions *options);
+
+/* "field-invalid" for force where it means nothing and for a timeout out of range. */
+gboolean tbx_action_options_validate(TenboxVmAction action, const TbxActionOptions *options,
+                                     GError **error);
+
+G_END_DECLS
