@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The daemon's birth and death, and its events; see daemon.h.
+ */
+#include "tenboxd/daemon.h"
+
+#include <libsoup/soup.h>
+
+#include "libtenbox/wire/wire-error.h"
+#include "tenboxd/http-filter.h"
+#include "tenboxd/http-front.h"
+#include "tenboxd/http-router.h"
+#include "tenboxd/listener.h"
+#include "tenboxd/notify.h"
+#include "tenboxd/ws.h"
+
+/* How long requests and streams get to end when the daemon was told to. */
+#define QUIT_MILLISECONDS      3000
+#define QUIT_TICK_MILLISECONDS 20
+
+typedef struct {
+    guint number; /* 0: removed while events are being delivered */
+    TbdEventFunction function;
+    gpointer user_data;
+} Listener;
+
+struct _TbdDaemon {
+    grefcount references;
+    char *socket_path;
+    char *data_folder; /* nullable */
+    int ready_fd;      /* -1 for none */
+    TbdDaemonEnded ended;
+    gpointer user_data;
+
+    TbxEventSink *events;
+    TbxDriver *driver;
+    TbdListener *listener;
+    SoupServer *server;
+    TbdFront *front;
+    TbdSessions *sessions;
+
+    GArray *listeners; /* of Listener */
+    guint last_number;
+    guint delivering; /* depth */
+
+    guint starting; /* tasks under way */
+    gboolean is_quitting;
+    gboolean is_ended;
+    guint quit_source;
+    gint64 quit_deadline;
+    GError *error; /* why it ends, NULL when asked to */
+};
+
+TbxDriver *tbd_daemon_get_driver(TbdDaemon *self)
+{
+    return self->driver;
+}
+
+TbdSessions *tbd_daemon_get_sessions(TbdDaemon *self)
+{
+    return self->sessions;
+}
+
+gboolean tbd_daemon_is_quitting(TbdDaemon *self)
+{
+    return self->is_quitting;
+}
+
+/* ---- events -------------------------------------------------------------------------------------
+ * */
+
+guint tbd_daemon_add_listener(TbdDaemon *self, TbdEventFunction function, gpointer user_data)
+{
+    Listener listener = {.function = function, .user_data = user_data};
+
+    do {
+        listener.number = ++self->last_number;
+    } while (listener.number == 0);
+    g_array_append_val(self->listeners, listener);
+    return listener.number;
+}
+
+static void sweep_listeners(TbdDaemon *self)
+{
+    for (guint i = self->listeners->len; i > 0 && self->delivering == 0; i--) {
+        if (g_array_index(self->listeners, Listener, i - 1).number == 0) {
+            g_array_remove_index(self->listeners, i - 1);
+        }
+    }
+}
+
+void tbd_daemon_remove_listener(TbdDaemon *self, guint number)
+{
+    for (guint i = 0; i < self->listeners->len && number != 0; i++) {
+        Listener *listener = &g_array_index(self->listeners, Listener, i);
+
+        if (listener->number == number) {
+            listener->number = 0;
+        }
+    }
+    sweep_listeners(self);
+}
+
+static void on_event(TbxEventRecord *event, gpointer user_data)
+{
+    TbdDaemon *self = user_data;
+    guint count = self->listeners->len;
+
+    self->delivering++;
+    for (guint i = 0; i < count; i++) {
+        Listener listener = g_array_index(self->listeners, Listener, i);
+
+        if (listener.number != 0) {
+            listener.function(event, listener.user_data);
+        }
+    }
+    self->delivering--;
+    sweep_listeners(self);
+}
+
+/* ---- death --------------------------------------------------------------------------------------
+ * */
+
+static gboolean on_quit_time(gpointer user_data)
+{
+    TbdDaemon *self = user_data;
+    gboolean is_busy =
+        self->starting > 0 || (self->front != NULL && (tbd_front_get_busy_count(self->front) > 0 ||
+                                                       tbd_sessions_get_count(self->sessions) > 0));
+
+    if (is_busy && g_get_monotonic_time() < self->quit_deadline) {
+        return G_SOURCE_CONTINUE;
+    }
+    self->quit_source = 0;
+    self->is_ended = TRUE;
+    self->ended(self->error, self->user_data);
+    return G_SOURCE_REMOVE;
+}
+
+void tbd_daemon_quit(TbdDaemon *self)
+{
+    if (self->is_quitting) {
+        return;
+    }
+    self->is_quitting = TRUE;
+    tbd_notify_manager("STOPPING=1");
+    if (self->front != NULL) {
+        tbd_front_stop(self->front);
+        tbd_sessions_close(self->sessions);
+    }
+    /* The next daemon may come as soon as nobody can reach this one any more. */
+    g_clear_pointer(&self->listener, tbd_listener_destroy);
+    self->quit_deadline = g_get_monotonic_time() + QUIT_MILLISECONDS * G_TIME_SPAN_MILLISECOND;
+    self->quit_source = g_timeout_add(QUIT_TICK_MILLISECONDS, on_quit_time, self);
+}
+
+/* Takes @error. */
+static void fail(TbdDaemon *self, GError *error)
+{
+    if (self->error == NULL && !self->is_quitting) {
+        self->error = error;
+    } else {
+        g_error_free(error);
+    }
+    tbd_daemon_quit(self);
+}
+
+static void on_lost(const GError *error, gpointer user_data)
+{
+    fail(user_data, g_error_copy(error));
+}
+
+/* ---- birth --------------------------------------------------------------------------------------
+ * */
+
+static void open_front(TbdDaemon *self)
+{
+    GError *error = NULL;
+
+    /* Own router, own decoding: see http-router.h. */
+    self->server = g_object_new(SOUP_TYPE_SERVER, "raw-paths", TRUE, NULL);
+    tbd_filter_install(self->server);
+    tbd_router_install(self->server, self);
+    self->front = tbd_front_new(self->listener, self->server, &error);
+    if (self->front == NULL) {
+        fail(self, error);
+        return;
+    }
+    g_message("listening on %s", self->socket_path);
+    if (self->ready_fd >= 0) {
+        tbd_notify_ready_fd(self->ready_fd);
+        self->ready_fd = -1;
+    }
+    tbd_notify_manager("READY=1");
+}
+
+static void on_watching(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    TbdDaemon *self = user_data;
+    GError *error = NULL;
+
+    self->starting--;
+    if (!g_task_propagate_boolean(G_TASK(result), &error)) {
+        fail(self, error);
+    } else if (!self->is_quitting) {
+        open_front(self);
+    }
+}
+
+static void on_opened(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    TbdDaemon *self = user_data;
+    GError *error = NULL;
+
+    self->starting--;
+    if (!g_task_propagate_boolean(G_TASK(result), &error)) {
+        fail(self, error);
+        return;
+    }
+    if (self->is_quitting) {
+        return;
+    }
+    self->starting++;
+    tbx_driver_watch(self->driver, g_task_new(NULL, NULL, on_watching, self));
+}
+
+/* local:///folder?served-at=unix:///socket, so that whoever finds the folder locked learns where.
+ * */
+static char *driver_uri(TbdDaemon *self)
+{
+    g_autofree char *folder =
+        g_uri_escape_string(self->data_folder != NULL ? self->data_folder : "/",
+                            G_URI_RESERVED_CHARS_ALLOWED_IN_PATH, FALSE);
+    g_autofree char *address = g_strconcat("unix://", self->socket_path, NULL);
+    g_autofree char *served_at = g_uri_escape_string(address, "/:", FALSE);
+
+    return g_strconcat("local://", folder, "?served-at=", served_at, NULL);
+}
+
+static gboolean start(TbdDaemon *self, GError **error)
+{
+    static const TbxEventSinkHandlers handlers = {on_event, on_lost};
+    g_autofree char *uri = driver_uri(self);
+
+    /* The socket first: it is the quickest way to find out that a daemon lives. Nobody can connect
+     * before it listens. */
+    self->listener = tbd_listener_new(self->socket_path, error);
+    if (self->listener == NULL) {
+        return FALSE;
+    }
+    self->events = tbx_event_sink_new(&handlers, self);
+    self->driver = tbx_driver_new(uri, self->events, error);
+    if (self->driver == NULL) {
+        return FALSE;
+    }
+    self->starting++;
+    tbx_driver_open(self->driver, g_task_new(NULL, NULL, on_opened, self));
+    return TRUE;
+}
+
+TbdDaemon *tbd_daemon_new(const TbdDaemonOptions *options, TbdDaemonEnded ended, gpointer user_data)
+{
+    TbdDaemon *self = g_new0(TbdDaemon, 1);
+    GError *error = NULL;
+
+    g_ref_count_init(&self->references);
+    self->socket_path = g_strdup(options->socket_path);
+    self->data_folder = g_strdup(options->data_folder);
+    self->ready_fd = options->ready_fd;
+    self->ended = ended;
+    self->user_data = user_data;
+    self->listeners = g_array_new(FALSE, FALSE, sizeof(Listener));
+    self->sessions = tbd_sessions_new(self);
+    if (!start(self, &error)) {
+        fail(self, error);
+    }
+    return self;
+}
+
+TbdDaemon *tbd_daemon_ref(TbdDaemon *self)
+{
+    g_ref_count_inc(&self->references);
+    return self;
+}
+
+void tbd_daemon_unref(TbdDaemon *self)
+{
+    if (!g_ref_count_dec(&self->references)) {
+        return;
+    }
+    if (self->driver != NULL) {
+        tbx_driver_unref(self->driver);
+    }
+    g_clear_pointer(&self->events, tbx_event_sink_unref);
+    g_array_unref(self->listeners);
+    g_clear_error(&self->error);
+    g_free(self->socket_path);
+    g_free(self->data_folder);
+    g_free(self);
+}
+
+void tbd_daemon_destroy(TbdDaemon *self)
+{
+    if (self == NULL) {
+        return;
+    }
+    self->is_quitting = TRUE;
+    if (self->quit_source != 0) {
+        g_source_remove(self->quit_source);
+    }
+    if (self->events != NULL) {
+        tbx_event_sink_disconnect(self->events);
+    }
+    g_clear_pointer(&self->sessions, tbd_sessions_destroy);
+    if (self->front != NULL) {
+        tbd_front_stop(self->front);
+    }
+    if (self->server != NULL) {
+        soup_server_disconnect(self->server);
+    }
+    g_clear_pointer(&self->front, tbd_front_destroy);
+    g_clear_object(&self->server);
+    g_clear_pointer(&self->listener, tbd_listener_destroy);
+    if (self->driver != NULL) {
+        tbx_driver_close(self->driver);
+    }
+    tbd_daemon_unref(self);
+}

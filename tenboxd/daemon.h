@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The daemon: the local driver of libtenbox, the socket in front of it, and who hears of its
+ * events.
+ *
+ * Birth: the driver (it locks the data folder and adopts the VMs that run), its watch, the socket,
+ * "ready". Death: no new connections; streams are told "shutting-down"; requests that are being
+ * worked on get a moment; the socket file goes; the driver is closed, and VMs go on.
+ */
+#pragma once
+
+#include <gio/gio.h>
+
+#include "libtenbox/driver/driver.h"
+
+G_BEGIN_DECLS
+
+typedef struct _TbdDaemon TbdDaemon;
+typedef struct _TbdSessions TbdSessions;
+
+typedef struct {
+    const char *socket_path; /* absolute */
+    const char *data_folder; /* nullable: the user's */
+    int ready_fd;            /* -1 for none */
+} TbdDaemonOptions;
+
+/* Told when the daemon has ended: @error is NULL when it was asked to. */
+typedef void (*TbdDaemonEnded)(const GError *error, gpointer user_data);
+
+/**
+ * tbd_daemon_new:
+ * @options: (transfer none): copied
+ * @ended: called once, from the main loop
+ * @user_data: for @ended
+ *
+ * Begins to start; what fails is told by @ended.
+ *
+ * Returns: (transfer full): end with tbd_daemon_destroy() after @ended
+ */
+TbdDaemon *tbd_daemon_new(const TbdDaemonOptions *options, TbdDaemonEnded ended,
+                          gpointer user_data);
+
+/* Begins to end. Idempotent. */
+void tbd_daemon_quit(TbdDaemon *self);
+
+/* Closes everything and drops the caller's reference; what requests still hold answers "closed". */
+void tbd_daemon_destroy(TbdDaemon *self);
+
+/* For what may outlast tbd_daemon_destroy() by a turn of the main loop. */
+TbdDaemon *tbd_daemon_ref(TbdDaemon *self);
+void tbd_daemon_unref(TbdDaemon *self);
+
+TbxDriver *tbd_daemon_get_driver(TbdDaemon *self);
+TbdSessions *tbd_daemon_get_sessions(TbdDaemon *self);
+gboolean tbd_daemon_is_quitting(TbdDaemon *self);
+
+/* ---- events ---------------------------------------------------------------------------------- */
+
+/* Called with each event, until tbd_daemon_remove_listener(). May add and remove listeners. */
+typedef void (*TbdEventFunction)(TbxEventRecord *event, gpointer user_data);
+
+/* Returns a number that is never 0. */
+guint tbd_daemon_add_listener(TbdDaemon *self, TbdEventFunction function, gpointer user_data);
+void tbd_daemon_remove_listener(TbdDaemon *self, guint number);
+
+G_END_DECLS

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Accepting, counting, timing and ending connections; see http-front.h.
+ */
+#include "tenboxd/http-front.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define PEER_KEY "tbd-peer"
+
+struct _TbdFront {
+    GSocket *socket;
+    SoupServer *server;
+    GSource *accept_source;
+    GSource *pause_source;
+    GSource *reap_source; /* while there are peers */
+    GQueue peers;         /* of TbdPeer, not referenced: each takes itself out */
+    GSocketAddress *remote_address;
+};
+
+struct _TbdPeer {
+    gatomicrefcount references;
+    TbdFront *front; /* NULL once the front is gone */
+    GList link;      /* in front->peers */
+    GSocket *socket;
+    uid_t uid;
+    TbdPeerState state;
+    gint64 since; /* monotonic time of the last change of state */
+};
+
+/* ---- one connection -------------------------------------------------------------------------- */
+
+TbdPeer *tbd_peer_ref(TbdPeer *self)
+{
+    g_atomic_ref_count_inc(&self->references);
+    return self;
+}
+
+void tbd_peer_unref(TbdPeer *self)
+{
+    if (!g_atomic_ref_count_dec(&self->references)) {
+        return;
+    }
+    if (self->front != NULL) {
+        g_queue_unlink(&self->front->peers, &self->link);
+    }
+    g_object_unref(self->socket);
+    g_free(self);
+}
+
+void tbd_peer_set_state(TbdPeer *self, TbdPeerState state)
+{
+    self->state = state;
+    self->since = g_get_monotonic_time();
+}
+
+TbdPeer *tbd_peer_of(SoupServerMessage *message)
+{
+    GSocketAddress *address = soup_server_message_get_local_address(message);
+    TbdPeer *peer = address != NULL ? g_object_get_data(G_OBJECT(address), PEER_KEY) : NULL;
+
+    return peer != NULL && peer->front != NULL ? peer : NULL;
+}
+
+static gint64 peer_limit(const TbdPeer *peer)
+{
+    switch (peer->state) {
+    case TBD_PEER_HEAD: return TBD_HEAD_SECONDS;
+    case TBD_PEER_BODY: return TBD_BODY_SECONDS;
+    case TBD_PEER_WORKING: return 0;
+    case TBD_PEER_ANSWER: return TBD_ANSWER_SECONDS;
+    }
+    return 0;
+}
+
+/* Whoever reads or writes the stream sees its end, and drops it. */
+static void peer_shut(TbdPeer *peer)
+{
+    g_socket_shutdown(peer->socket, TRUE, TRUE, NULL);
+}
+
+static gboolean on_reap_time(gpointer user_data)
+{
+    TbdFront *self = user_data;
+    gint64 now = g_get_monotonic_time();
+
+    if (self->peers.head == NULL) {
+        g_clear_pointer(&self->reap_source, g_source_unref);
+        return G_SOURCE_REMOVE;
+    }
+    for (GList *link = self->peers.head; link != NULL; link = link->next) {
+        TbdPeer *peer = link->data;
+        gint64 limit = peer_limit(peer) * G_USEC_PER_SEC;
+
+        if (limit > 0 && now - peer->since > limit) {
+            g_debug("connection ended: nothing came for too long");
+            peer_shut(peer);
+            peer->state = TBD_PEER_WORKING; /* libsoup drops it now */
+        }
+    }
+    return G_SOURCE_CONTINUE;
+}
+
+static GSource *attach_seconds(guint seconds, GSourceFunc function, gpointer user_data)
+{
+    GSource *source = g_timeout_source_new_seconds(seconds);
+
+    g_source_set_callback(source, function, user_data, NULL);
+    g_source_attach(source, g_main_context_get_thread_default());
+    return source;
+}
+
+/* ---- accepting ------------------------------------------------------------------------------- */
+
+/* Who is there, and whether they may come in. */
+static gboolean check_peer(TbdFront *self, GSocket *socket, uid_t *ret_uid)
+{
+    struct ucred credentials;
+    socklen_t length = sizeof(credentials);
+    guint total = self->peers.length, same_user = 0;
+
+    if (getsockopt(g_socket_get_fd(socket), SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0) {
+        return FALSE;
+    }
+    if (credentials.uid != geteuid() && credentials.uid != 0) {
+        g_message("connection refused: user %u is not the owner of this daemon",
+                  (guint)credentials.uid);
+        return FALSE;
+    }
+    for (GList *link = self->peers.head; link != NULL; link = link->next) {
+        same_user += ((TbdPeer *)link->data)->uid == credentials.uid;
+    }
+    if (total >= TBD_PEERS_MAX || same_user >= TBD_PEERS_PER_USER_MAX) {
+        g_message("connection refused: there are %u already, %u of user %u", total, same_user,
+                  (guint)credentials.uid);
+        return FALSE;
+    }
+    *ret_uid = credentials.uid;
+    return TRUE;
+}
+
+static GSocketAddress *nowhere(void)
+{
+    g_autoptr(GInetAddress) loopback = g_inet_address_new_loopback(G_SOCKET_FAMILY_IPV4);
+
+    return g_inet_socket_address_new(loopback, 0);
+}
+
+static void take_in(TbdFront *self, GSocket *socket)
+{
+    g_autoptr(GSocketConnection) connection = NULL;
+    g_autoptr(GSocketAddress) address = NULL;
+    g_autoptr(GError) error = NULL;
+    TbdPeer *peer;
+    uid_t uid;
+
+    if (!check_peer(self, socket, &uid)) {
+        return; /* dropping the socket closes it */
+    }
+    peer = g_new0(TbdPeer, 1);
+    g_atomic_ref_count_init(&peer->references);
+    peer->front = self;
+    peer->link.data = peer;
+    peer->socket = g_object_ref(socket);
+    peer->uid = uid;
+    tbd_peer_set_state(peer, TBD_PEER_HEAD);
+    g_queue_push_tail_link(&self->peers, &peer->link);
+    if (self->reap_source == NULL) {
+        self->reap_source = attach_seconds(1, on_reap_time, self);
+    }
+
+    /* One address object per connection: libsoup keeps it as long as the connection, and so it keeps
+     * the record. What it says is of no use to anybody, but it must be an Internet address: libsoup
+     * makes the URI of a request without a Host from it. */
+    address = nowhere();
+    g_object_set_data_full(G_OBJECT(address), PEER_KEY, peer, (GDestroyNotify)tbd_peer_unref);
+    connection = g_socket_connection_factory_create_connection(socket);
+    if (!soup_server_accept_iostream(self->server, G_IO_STREAM(connection), address,
+                                     self->remote_address, &error)) {
+        g_warning("connection dropped: %s", error->message);
+    }
+}
+
+static void start_accepting(TbdFront *self);
+
+static gboolean on_pause_over(gpointer user_data)
+{
+    TbdFront *self = user_data;
+
+    g_clear_pointer(&self->pause_source, g_source_unref);
+    start_accepting(self);
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean on_incoming(GSocket *socket, GIOCondition condition, gpointer user_data)
+{
+    TbdFront *self = user_data;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GSocket) accepted = g_socket_accept(socket, NULL, &error);
+
+    if (accepted != NULL) {
+        take_in(self, accepted);
+        return G_SOURCE_CONTINUE;
+    }
+    if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK)) {
+        return G_SOURCE_CONTINUE;
+    }
+    /* Most likely no descriptors are left: the connection waits in the backlog until some are. */
+    g_warning("no connection can be accepted for now: %s", error->message);
+    g_clear_pointer(&self->accept_source, g_source_unref);
+    self->pause_source = attach_seconds(TBD_ACCEPT_PAUSE_SECONDS, on_pause_over, self);
+    return G_SOURCE_REMOVE;
+}
+
+static void start_accepting(TbdFront *self)
+{
+    self->accept_source = g_socket_create_source(self->socket, G_IO_IN, NULL);
+    g_source_set_callback(self->accept_source, G_SOURCE_FUNC(on_incoming), self, NULL);
+    g_source_attach(self->accept_source, g_main_context_get_thread_default());
+}
+
+TbdFront *tbd_front_new(TbdListener *listener, SoupServer *server, GError **error)
+{
+    TbdFront *self = g_new0(TbdFront, 1);
+
+    self->socket = g_object_ref(tbd_listener_get_socket(listener));
+    self->server = g_object_ref(server);
+    self->remote_address = nowhere();
+    g_queue_init(&self->peers);
+    if (!tbd_listener_listen(listener, TBD_BACKLOG, error)) {
+        tbd_front_destroy(self);
+        return NULL;
+    }
+    start_accepting(self);
+    return self;
+}
+
+static void drop_source(GSource **source)
+{
+    if (*source != NULL) {
+        g_source_destroy(*source);
+        g_clear_pointer(source, g_source_unref);
+    }
+}
+
+void tbd_front_stop(TbdFront *self)
+{
+    drop_source(&self->accept_source);
+    drop_source(&self->pause_source);
+}
+
+guint tbd_front_get_peer_count(TbdFront *self)
+{
+    return self->peers.length;
+}
+
+guint tbd_front_get_busy_count(TbdFront *self)
+{
+    guint count = 0;
+
+    for (GList *link = self->peers.head; link != NULL; link = link->next) {
+        TbdPeer *peer = link->data;
+
+        count += peer->state != TBD_PEER_HEAD;
+    }
+    return count;
+}
+
+void tbd_front_destroy(TbdFront *self)
+{
+    GList *link;
+
+    if (self == NULL) {
+        return;
+    }
+    tbd_front_stop(self);
+    drop_source(&self->reap_source);
+    while ((link = g_queue_pop_head_link(&self->peers)) != NULL) {
+        TbdPeer *peer = link->data;
+
+        peer->front = NULL;
+        peer_shut(peer);
+    }
+    g_object_unref(self->remote_address);
+    g_object_unref(self->server);
+    g_object_unref(self->socket);
+    g_free(self);
+}

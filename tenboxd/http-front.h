@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What stands between the socket and libsoup: accepting, counting, timing and ending connections.
+ *
+ * SoupServer's own listeners stop for good when accept() fails once, have a backlog of 10, no limit
+ * on connections and no timeouts. So the front accepts by itself, checks who is there, tags each
+ * connection with a record of its own (a TbdPeer, which rides on the local address that libsoup
+ * hands back with each message), and gives the stream to libsoup. A reaper ends what is silent,
+ * trickles or idles; it knows from the filter and the requests where each connection stands.
+ */
+#pragma once
+
+#include <gio/gio.h>
+#include <libsoup/soup.h>
+
+#include "tenboxd/listener.h"
+
+G_BEGIN_DECLS
+
+#define TBD_BACKLOG              256
+#define TBD_PEERS_MAX            512
+#define TBD_PEERS_PER_USER_MAX   256
+#define TBD_HEAD_SECONDS         10 /* from accept to the end of the first head */
+#define TBD_BODY_SECONDS         30 /* from the end of the head to the end of the body */
+#define TBD_ANSWER_SECONDS       60 /* for the client to take the answer */
+#define TBD_IDLE_SECONDS         60 /* from one answer to the end of the next head */
+#define TBD_ACCEPT_PAUSE_SECONDS 1  /* after accept() found no descriptors */
+
+typedef struct _TbdFront TbdFront;
+typedef struct _TbdPeer TbdPeer;
+
+/* Where a connection stands; each has its time limit. */
+typedef enum {
+    TBD_PEER_HEAD,    /* TBD_HEAD_SECONDS */
+    TBD_PEER_BODY,    /* TBD_BODY_SECONDS */
+    TBD_PEER_WORKING, /* none: we are the ones to act */
+    TBD_PEER_ANSWER,  /* TBD_ANSWER_SECONDS */
+} TbdPeerState;
+
+/**
+ * tbd_front_new:
+ * @listener: (transfer none): must outlive the front
+ * @server: the server that gets the connections
+ * @error: return location
+ *
+ * Starts accepting.
+ *
+ * Returns: (transfer full): free with tbd_front_destroy()
+ */
+TbdFront *tbd_front_new(TbdListener *listener, SoupServer *server, GError **error);
+
+/* Stops accepting; connections live on. */
+void tbd_front_stop(TbdFront *self);
+
+/* How many connections there are, stolen ones included. */
+guint tbd_front_get_peer_count(TbdFront *self);
+
+/* How many of them have asked for something. */
+guint tbd_front_get_busy_count(TbdFront *self);
+
+/* Ends all connections. Accepts NULL. */
+void tbd_front_destroy(TbdFront *self);
+
+/* (transfer none): the record of the connection behind @message; NULL once the front is gone. */
+TbdPeer *tbd_peer_of(SoupServerMessage *message);
+
+TbdPeer *tbd_peer_ref(TbdPeer *self);
+void tbd_peer_unref(TbdPeer *self);
+void tbd_peer_set_state(TbdPeer *self, TbdPeerState state);
+
+G_END_DECLS

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The handlers of the route table: each owns the request it is given and answers it exactly once.
+ */
+#pragma once
+
+#include "tenboxd/http-request.h"
+
+G_BEGIN_DECLS
+
+typedef void (*TbdHandler)(TbdRequest *request);
+
+/* http-vms.c */
+void tbd_vms_list(TbdRequest *request);
+void tbd_vms_create(TbdRequest *request);
+void tbd_vm_get(TbdRequest *request);
+void tbd_vm_update(TbdRequest *request);
+void tbd_vm_delete(TbdRequest *request);
+void tbd_vm_act(TbdRequest *request); /* the route's data is the TenboxVmAction */
+void tbd_vm_logs(TbdRequest *request);
+void tbd_vm_statistics(TbdRequest *request);
+
+/* http-operations.c */
+void tbd_operations_list(TbdRequest *request);
+void tbd_operation_get(TbdRequest *request);
+void tbd_operation_cancel(TbdRequest *request);
+/* Answers with what was begun: @operation, or its end when the query says how long to wait. */
+void tbd_operation_reply(TbdRequest *request, TbxOperationRecord *operation);
+
+/* http-system.c */
+void tbd_system_get(TbdRequest *request);
+void tbd_system_doctor(TbdRequest *request);
+void tbd_system_schema(TbdRequest *request);
+
+/* ws.c */
+void tbd_ws_open(TbdRequest *request);
+
+G_END_DECLS

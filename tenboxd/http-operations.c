@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * /v1/operations, and the answer of every route that begins one: 202 with the running operation, or
+ * 200 when it ended within the time that the client is willing to wait.
+ */
+#include "libtenbox/wire/wire-error.h"
+#include "libtenbox/wire/wire-operation.h"
+#include "tenboxd/http-handlers.h"
+
+static void reply_operation(TbdRequest *request, guint status, gboolean with_location,
+                            TbxOperationRecord *operation)
+{
+    g_autoptr(JsonObject) object = tbx_operation_record_to_json(operation);
+    g_autofree char *location = g_strconcat("/v1/operations/", operation->id, NULL);
+
+    tbd_request_reply_json(request, status, with_location ? location : NULL, object);
+}
+
+/* ---- begun by a verb ----------------------------------------------------------------------------
+ * */
+
+static void reply_begun(TbdRequest *request, TbxOperationRecord *operation)
+{
+    reply_operation(request, operation->state == TENBOX_OPERATION_STATE_RUNNING ? 202 : 200, TRUE,
+                    operation);
+}
+
+static void on_waited(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    TbdRequest *request = user_data;
+    GError *error = NULL;
+    g_autoptr(TbxOperationRecord) operation = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (operation == NULL) {
+        tbd_request_fail(request, error);
+        return;
+    }
+    reply_begun(request, operation);
+}
+
+void tbd_operation_reply(TbdRequest *request, TbxOperationRecord *operation)
+{
+    guint wait = tbd_request_get_query(request)->wait;
+
+    if (wait == 0 || operation->state != TENBOX_OPERATION_STATE_RUNNING) {
+        reply_begun(request, operation);
+        return;
+    }
+    tbx_driver_operation_get(tbd_request_get_driver(request), operation->id, wait,
+                             tbd_request_task(request, on_waited));
+}
+
+/* ---- by themselves ------------------------------------------------------------------------------
+ * */
+
+static void on_list(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    TbdRequest *request = user_data;
+    GError *error = NULL;
+    g_autoptr(GPtrArray) records = g_task_propagate_pointer(G_TASK(result), &error);
+    g_autoptr(JsonObject) object = NULL;
+    JsonArray *items;
+
+    if (records == NULL) {
+        tbd_request_fail(request, error);
+        return;
+    }
+    items = json_array_sized_new(records->len);
+    for (guint i = 0; i < records->len; i++) {
+        json_array_add_object_element(items, tbx_operation_record_to_json(records->pdata[i]));
+    }
+    object = json_object_new();
+    json_object_set_array_member(object, "items", items);
+    tbd_request_reply_json(request, 200, NULL, object);
+}
+
+void tbd_operations_list(TbdRequest *request)
+{
+    tbx_driver_operation_list(tbd_request_get_driver(request), tbd_request_task(request, on_list));
+}
+
+static void on_operation(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    TbdRequest *request = user_data;
+    GError *error = NULL;
+    g_autoptr(TbxOperationRecord) operation = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (operation == NULL) {
+        tbd_request_fail(request, error);
+        return;
+    }
+    reply_operation(request, 200, FALSE, operation);
+}
+
+void tbd_operation_get(TbdRequest *request)
+{
+    tbx_driver_operation_get(tbd_request_get_driver(request), tbd_request_get_parameter(request, 0),
+                             tbd_request_get_query(request)->wait,
+                             tbd_request_task(request, on_operation));
+}
+
+void tbd_operation_cancel(TbdRequest *request)
+{
+    tbx_driver_operation_cancel(tbd_request_get_driver(request),
+                                tbd_request_get_parameter(request, 0),
+                                tbd_request_task(request, on_operation));
+}

@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One request, from libsoup's message to what handlers see, and back; see http-request.h.
+ *
+ * While a handler works the message is paused, so libsoup neither reads nor writes; the answer
+ * unpauses it. A client that leaves meanwhile is noticed when the answer is written.
+ */
+#include "tenboxd/http-request.h"
+
+#include <string.h>
+
+#include "libtenbox/wire/json-guard.h"
+#include "libtenbox/wire/wire-error.h"
+
+#define LINES_MAX   100000
+#define ID_SIZE_MAX 64
+
+struct _TbdRequest {
+    grefcount references;
+    TbdDaemon *daemon;
+    SoupServerMessage *message;
+    char *parameters[TBD_PARAMETERS_MAX];
+    TbdQuery query;
+    JsonObject *body;
+    int data;
+    gboolean is_answered;
+    gboolean is_over; /* libsoup is done with the message */
+    gulong finished_handler;
+};
+
+/* The client's X-Request-Id if it is harmless, else one of ours. */
+static char *request_id_of(SoupServerMessage *message)
+{
+    const char *given = soup_message_headers_get_one(
+        soup_server_message_get_request_headers(message), "X-Request-Id");
+
+    if (given != NULL && *given != '\0' && strlen(given) <= ID_SIZE_MAX &&
+        strspn(given, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") ==
+            strlen(given)) {
+        return g_strdup(given);
+    }
+    return g_strdup_printf("%08x%08x", g_random_int(), g_random_int());
+}
+
+static void on_finished(SoupServerMessage *message, gpointer user_data)
+{
+    ((TbdRequest *)user_data)->is_over = TRUE;
+}
+
+TbdRequest *tbd_request_new(TbdDaemon *daemon, SoupServerMessage *message)
+{
+    TbdRequest *self = g_new0(TbdRequest, 1);
+    SoupMessageHeaders *headers = soup_server_message_get_response_headers(message);
+    g_autofree char *id = request_id_of(message);
+
+    g_ref_count_init(&self->references);
+    self->daemon = tbd_daemon_ref(daemon);
+    self->message = g_object_ref(message);
+    self->query.source = "console";
+    soup_message_headers_replace(headers, "X-Request-Id", id);
+    soup_message_headers_replace(headers, "Connection", "close"); /* see http-front.h */
+    soup_message_headers_replace(headers, "Cache-Control", "no-store");
+    soup_message_headers_replace(headers, "X-Content-Type-Options", "nosniff");
+    self->finished_handler = g_signal_connect(message, "finished", G_CALLBACK(on_finished), self);
+    soup_server_message_pause(message);
+    return self;
+}
+
+void tbd_request_unref(TbdRequest *self)
+{
+    if (!g_ref_count_dec(&self->references)) {
+        return;
+    }
+    g_warn_if_fail(self->is_answered);
+    for (guint i = 0; i < TBD_PARAMETERS_MAX; i++) {
+        g_free(self->parameters[i]);
+    }
+    g_clear_pointer(&self->body, json_object_unref);
+    g_signal_handler_disconnect(self->message, self->finished_handler);
+    g_object_unref(self->message);
+    tbd_daemon_unref(self->daemon);
+    g_free(self);
+}
+
+TbdDaemon *tbd_request_get_daemon(TbdRequest *self)
+{
+    return self->daemon;
+}
+
+TbxDriver *tbd_request_get_driver(TbdRequest *self)
+{
+    return tbd_daemon_get_driver(self->daemon);
+}
+
+const char *tbd_request_get_parameter(TbdRequest *self, guint index)
+{
+    return self->parameters[index];
+}
+
+void tbd_request_set_parameter(TbdRequest *self, guint index, char *value)
+{
+    g_free(self->parameters[index]);
+    self->parameters[index] = value;
+}
+
+const TbdQuery *tbd_request_get_query(TbdRequest *self)
+{
+    return &self->query;
+}
+
+JsonObject *tbd_request_get_body(TbdRequest *self)
+{
+    return self->body;
+}
+
+int tbd_request_get_data(TbdRequest *self)
+{
+    return self->data;
+}
+
+void tbd_request_set_data(TbdRequest *self, int data)
+{
+    self->data = data;
+}
+
+const char *tbd_request_get_header(TbdRequest *self, const char *name)
+{
+    SoupMessageHeaders *headers = soup_server_message_get_request_headers(self->message);
+    const char *found = NULL, *header, *value;
+    SoupMessageHeadersIter iter;
+    guint count = 0;
+
+    soup_message_headers_iter_init(&iter, headers);
+    while (soup_message_headers_iter_next(&iter, &header, &value)) {
+        if (g_ascii_strcasecmp(header, name) == 0) {
+            found = value;
+            count++;
+        }
+    }
+    return count == 1 ? found : NULL;
+}
+
+GTask *tbd_request_task(TbdRequest *self, GAsyncReadyCallback callback)
+{
+    return g_task_new(NULL, NULL, callback, self);
+}
+
+/* ---- query ------------------------------------------------------------------------------------
+ * */
+
+static gboolean read_number(const char *name, const char *value, guint minimum, guint maximum,
+                            guint *ret_number, GError **error)
+{
+    guint64 number;
+
+    if (!g_ascii_string_to_unsigned(value, 10, minimum, maximum, &number, NULL)) {
+        tbx_error_set(error, "field-invalid", name, "%s must be a number from %u to %u", name,
+                      minimum, maximum);
+        return FALSE;
+    }
+    *ret_number = (guint)number;
+    return TRUE;
+}
+
+static gboolean read_parameter(TbdQuery *query, const char *name, const char *value,
+                               TbdQueryFields known, TbdQueryFields *seen, GError **error)
+{
+    static const struct {
+        const char *name;
+        TbdQueryFields field;
+    } rows[] = {
+        {"wait", TBD_QUERY_WAIT},
+        {"force", TBD_QUERY_FORCE},
+        {"source", TBD_QUERY_SOURCE},
+        {"lines", TBD_QUERY_LINES},
+    };
+    TbdQueryFields field = 0;
+
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        if (strcmp(name, rows[i].name) == 0) {
+            field = rows[i].field & known;
+        }
+    }
+    if (field == 0) {
+        tbx_error_set(error, "field-unknown", name, "there is no query parameter \"%s\" here",
+                      name);
+        return FALSE;
+    }
+    if (*seen & field) {
+        tbx_error_set(error, "field-invalid", name, "the query parameter %s comes twice", name);
+        return FALSE;
+    }
+    *seen |= field;
+
+    switch (field) {
+    case TBD_QUERY_WAIT:
+        return read_number(name, value, 0, TBX_OPERATION_WAIT_MAX, &query->wait, error);
+    case TBD_QUERY_LINES: return read_number(name, value, 1, LINES_MAX, &query->lines, error);
+    case TBD_QUERY_FORCE:
+        query->force = strcmp(value, "true") == 0;
+        if (!query->force && strcmp(value, "false") != 0) {
+            tbx_error_set(error, "field-invalid", name, "force must be true or false");
+            return FALSE;
+        }
+        return TRUE;
+    case TBD_QUERY_SOURCE:
+        query->source = strcmp(value, "runtime") == 0 ? "runtime" : "console";
+        if (strcmp(value, query->source) != 0) {
+            tbx_error_set(error, "field-invalid", name, "source must be console or runtime");
+            return FALSE;
+        }
+        return TRUE;
+    }
+    return FALSE;
+}
+
+gboolean tbd_request_read_query(TbdRequest *self, const char *query, TbdQueryFields known,
+                                GError **error)
+{
+    GUriParamsIter iter;
+    TbdQueryFields seen = 0;
+
+    if (query == NULL || *query == '\0') {
+        return TRUE;
+    }
+    g_uri_params_iter_init(&iter, query, -1, "&", G_URI_PARAMS_NONE);
+    for (;;) {
+        g_autoptr(GError) failure = NULL;
+        g_autofree char *name = NULL;
+        g_autofree char *value = NULL;
+
+        if (!g_uri_params_iter_next(&iter, &name, &value, &failure)) {
+            if (failure != NULL) {
+                tbx_error_set(error, "request-invalid", NULL, "malformed query");
+            }
+            return failure == NULL;
+        }
+        if (!read_parameter(&self->query, name, value, known, &seen, error)) {
+            return FALSE;
+        }
+    }
+}
+
+/* ---- body -------------------------------------------------------------------------------------
+ * */
+
+static gboolean check_content_type(TbdRequest *self, TbdBodyKind kind, GError **error)
+{
+    const char *header = tbd_request_get_header(self, "Content-Type");
+    g_autofree char *type = header != NULL ? g_strndup(header, strcspn(header, ";")) : NULL;
+
+    if (type != NULL && (g_ascii_strcasecmp(g_strstrip(type), "application/json") == 0 ||
+                         (kind == TBD_BODY_PATCH &&
+                          g_ascii_strcasecmp(type, "application/merge-patch+json") == 0))) {
+        return TRUE;
+    }
+    tbx_error_set(error, "request-invalid", "Content-Type",
+                  "the body must be of the content type application/json%s",
+                  kind == TBD_BODY_PATCH ? " or application/merge-patch+json" : "");
+    return FALSE;
+}
+
+gboolean tbd_request_read_body(TbdRequest *self, TbdBodyKind kind, GError **error)
+{
+    SoupMessageBody *body = soup_server_message_get_request_body(self->message);
+    g_autoptr(GBytes) bytes = soup_message_body_flatten(body);
+    gsize length;
+    const char *text = g_bytes_get_data(bytes, &length);
+
+    if (length == 0 && (kind == TBD_BODY_NONE || kind == TBD_BODY_OPTIONAL)) {
+        return TRUE;
+    }
+    if (kind == TBD_BODY_NONE) {
+        tbx_error_set(error, "request-invalid", NULL, "this takes no body");
+        return FALSE;
+    }
+    if (length == 0) {
+        tbx_error_set(error, "json-invalid", NULL, "a JSON object is missing in the body");
+        return FALSE;
+    }
+    if (!check_content_type(self, kind, error)) {
+        return FALSE;
+    }
+    self->body = tbx_json_guard_parse_object(text, length, error);
+    soup_message_body_truncate(body);
+    return self->body != NULL;
+}
+
+/* ---- answers ----------------------------------------------------------------------------------
+ * */
+
+void tbd_request_set_answer_header(TbdRequest *self, const char *name, const char *value)
+{
+    soup_message_headers_replace(soup_server_message_get_response_headers(self->message), name,
+                                 value);
+}
+
+static void answer(TbdRequest *self, guint status, const char *content_type, GBytes *bytes)
+{
+    TbdPeer *peer = tbd_peer_of(self->message);
+
+    g_return_if_fail(!self->is_answered);
+    self->is_answered = TRUE;
+    if (self->is_over || peer == NULL) {
+        tbd_request_unref(self);
+        return;
+    }
+    tbd_request_set_answer_header(self, "Content-Type", content_type);
+    soup_message_body_append_bytes(soup_server_message_get_response_body(self->message), bytes);
+    soup_server_message_set_status(self->message, status, NULL);
+    tbd_peer_set_state(peer, TBD_PEER_ANSWER);
+    soup_server_message_unpause(self->message);
+    tbd_request_unref(self);
+}
+
+void tbd_request_reply_bytes(TbdRequest *self, guint status, const char *content_type,
+                             GBytes *bytes)
+{
+    answer(self, status, content_type, bytes);
+}
+
+void tbd_request_reply_text(TbdRequest *self, guint status, const char *content_type, char *text)
+{
+    g_autoptr(GBytes) bytes = g_bytes_new_take(text, strlen(text));
+
+    answer(self, status, content_type, bytes);
+}
+
+void tbd_request_reply_json(TbdRequest *self, guint status, const char *location,
+                            JsonObject *object)
+{
+    if (location != NULL) {
+        tbd_request_set_answer_header(self, "Location", location);
+    }
+    tbd_request_reply_text(self, status, "application/json", tbx_json_print_object(object, NULL));
+}
+
+static char *problem_text(const GError *error, const char *request_id, guint *ret_status)
+{
+    g_autoptr(JsonObject) problem = tbx_error_to_problem(error, request_id);
+
+    *ret_status = tbx_error_kind_of(error)->http_status;
+    return tbx_json_print_object(problem, NULL);
+}
+
+void tbd_request_fail(TbdRequest *self, GError *error)
+{
+    SoupMessageHeaders *headers = soup_server_message_get_response_headers(self->message);
+    guint status;
+    char *text =
+        problem_text(error, soup_message_headers_get_one(headers, "X-Request-Id"), &status);
+
+    g_error_free(error);
+    tbd_request_reply_text(self, status, "application/problem+json", text);
+}
+
+/* ---- taking the connection away from libsoup ---------------------------------------------------
+ * */
+
+/* A head, and what happens when it is written. */
+typedef struct {
+    TbdDaemon *daemon; /* nullable */
+    GIOStream *stream;
+    TbdPeer *peer;
+    char *text;
+    TbdUpgradeCallback upgraded; /* NULL: close */
+} Farewell;
+
+static void on_farewell_written(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    Farewell *farewell = user_data;
+    gboolean written =
+        g_output_stream_write_all_finish(G_OUTPUT_STREAM(source), result, NULL, NULL);
+
+    if (written && farewell->upgraded != NULL && !tbd_daemon_is_quitting(farewell->daemon)) {
+        tbd_peer_set_state(farewell->peer, TBD_PEER_WORKING);
+        farewell->upgraded(farewell->daemon, farewell->stream, farewell->peer);
+    } else {
+        g_io_stream_close(farewell->stream, NULL, NULL);
+    }
+    tbd_peer_unref(farewell->peer);
+    g_object_unref(farewell->stream);
+    g_clear_pointer(&farewell->daemon, tbd_daemon_unref);
+    g_free(farewell->text);
+    g_free(farewell);
+}
+
+/* Takes @text. */
+static void say_farewell(TbdDaemon *daemon, SoupServerMessage *message, char *text,
+                         TbdUpgradeCallback upgraded)
+{
+    Farewell *farewell = g_new0(Farewell, 1);
+
+    farewell->daemon = daemon != NULL ? tbd_daemon_ref(daemon) : NULL;
+    farewell->peer = tbd_peer_ref(tbd_peer_of(message));
+    farewell->stream = soup_server_message_steal_connection(message);
+    farewell->text = text;
+    farewell->upgraded = upgraded;
+    tbd_peer_set_state(farewell->peer, TBD_PEER_ANSWER);
+    g_output_stream_write_all_async(g_io_stream_get_output_stream(farewell->stream), text,
+                                    strlen(text), G_PRIORITY_DEFAULT, NULL, on_farewell_written,
+                                    farewell);
+}
+
+void tbd_message_refuse(SoupServerMessage *message, GError *error)
+{
+    g_autofree char *id = request_id_of(message);
+    guint status;
+    g_autofree char *problem = problem_text(error, id, &status);
+    gboolean is_head = strcmp(soup_server_message_get_method(message), "HEAD") == 0;
+
+    g_debug("request refused: %s", error->message);
+    g_error_free(error);
+    say_farewell(NULL, message,
+                 g_strdup_printf("HTTP/1.1 %u %s\r\n"
+                                 "Content-Type: application/problem+json\r\n"
+                                 "Content-Length: %" G_GSIZE_FORMAT "\r\n"
+                                 "Cache-Control: no-store\r\n"
+                                 "X-Content-Type-Options: nosniff\r\n"
+                                 "X-Request-Id: %s\r\n"
+                                 "Connection: close\r\n\r\n%s",
+                                 status, soup_status_get_phrase(status), strlen(problem), id,
+                                 is_head ? "" : problem),
+                 NULL);
+}
+
+void tbd_request_upgrade(TbdRequest *self, const char *head, TbdUpgradeCallback callback)
+{
+    self->is_answered = TRUE;
+    if (!self->is_over && tbd_peer_of(self->message) != NULL) {
+        say_farewell(self->daemon, self->message, g_strdup(head), callback);
+    }
+    tbd_request_unref(self);
+}

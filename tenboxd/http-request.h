@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One request as handlers see it: decoded path parameters, checked query, guarded JSON body, and
+ * one answer to give. No libsoup type is in sight, so that what is behind the front can be
+ * replaced.
+ *
+ * A handler gets the request by transfer (it owns a reference), and must answer exactly once, now
+ * or later, by one of the tbd_request_reply_* functions, tbd_request_fail() or
+ * tbd_request_upgrade(), each of which takes over that reference.
+ */
+#pragma once
+
+#include <gio/gio.h>
+#include <json-glib/json-glib.h>
+#include <libsoup/soup.h>
+
+#include "libtenbox/driver/driver.h"
+#include "tenboxd/daemon.h"
+#include "tenboxd/http-front.h"
+
+G_BEGIN_DECLS
+
+#define TBD_BODY_SIZE_MAX  (1024 * 1024)
+#define TBD_PARAMETERS_MAX 2
+
+typedef struct _TbdRequest TbdRequest;
+
+/* A query parameter that a route knows. */
+typedef enum {
+    TBD_QUERY_WAIT = 1 << 0,   /* wait: 0 to TBX_OPERATION_WAIT_MAX */
+    TBD_QUERY_FORCE = 1 << 1,  /* force: true, false */
+    TBD_QUERY_SOURCE = 1 << 2, /* source: console, runtime */
+    TBD_QUERY_LINES = 1 << 3,  /* lines: 1 to 100000 */
+} TbdQueryFields;
+
+typedef struct {
+    guint wait;
+    gboolean force;
+    const char *source; /* static */
+    guint lines;        /* 0: all */
+} TbdQuery;
+
+/* (transfer none) */
+TbdDaemon *tbd_request_get_daemon(TbdRequest *self);
+TbxDriver *tbd_request_get_driver(TbdRequest *self);
+/* The decoded value of the path's parameter number @index. */
+const char *tbd_request_get_parameter(TbdRequest *self, guint index);
+const TbdQuery *tbd_request_get_query(TbdRequest *self);
+/* (nullable): NULL when the request has no body. */
+JsonObject *tbd_request_get_body(TbdRequest *self);
+/* The value of the one header @name; NULL when it is absent or there are several. */
+const char *tbd_request_get_header(TbdRequest *self, const char *name);
+/* What the route says in `data`. */
+int tbd_request_get_data(TbdRequest *self);
+
+/**
+ * tbd_request_task:
+ * @self: (transfer full): the request, which @callback gets back as its user data
+ * @callback: called in the daemon's context; its source object is NULL
+ *
+ * Returns: (transfer full): a task to give to a tbx_driver_* function
+ */
+GTask *tbd_request_task(TbdRequest *self, GAsyncReadyCallback callback);
+
+/* All below take @self over. Adds a header to the answer first, if @location is given. */
+void tbd_request_reply_json(TbdRequest *self, guint status, const char *location,
+                            JsonObject *object);
+/* @text is taken. */
+void tbd_request_reply_text(TbdRequest *self, guint status, const char *content_type, char *text);
+void tbd_request_reply_bytes(TbdRequest *self, guint status, const char *content_type,
+                             GBytes *bytes);
+/* A problem document; @error is taken. */
+void tbd_request_fail(TbdRequest *self, GError *error);
+
+/* The connection itself: answers with @head, a whole HTTP head, and hands stream and record over to
+ * @callback, which is not called when the client has gone meanwhile. */
+typedef void (*TbdUpgradeCallback)(TbdDaemon *daemon, GIOStream *stream, TbdPeer *peer);
+void tbd_request_upgrade(TbdRequest *self, const char *head, TbdUpgradeCallback callback);
+
+/* ---- for the router -------------------------------------------------------------------------- */
+
+/* What a body must look like. */
+typedef enum {
+    TBD_BODY_NONE,     /* anything but emptiness is refused */
+    TBD_BODY_OPTIONAL, /* a JSON object, or nothing */
+    TBD_BODY_REQUIRED, /* a JSON object */
+    TBD_BODY_PATCH,    /* the same; application/merge-patch+json is fine too */
+} TbdBodyKind;
+
+TbdRequest *tbd_request_new(TbdDaemon *daemon, SoupServerMessage *message);
+void tbd_request_unref(TbdRequest *self);
+/* Each FALSE with an error that tells the client. */
+gboolean tbd_request_read_query(TbdRequest *self, const char *query, TbdQueryFields known,
+                                GError **error);
+gboolean tbd_request_read_body(TbdRequest *self, TbdBodyKind kind, GError **error);
+/* Takes @value. */
+void tbd_request_set_parameter(TbdRequest *self, guint index, char *value);
+void tbd_request_set_data(TbdRequest *self, int data);
+/* Adds a header to the answer. */
+void tbd_request_set_answer_header(TbdRequest *self, const char *name, const char *value);
+
+/* For the filter, which refuses before there is a request: takes the connection away from libsoup,
+ * writes the problem document, closes. @error is taken. */
+void tbd_message_refuse(SoupServerMessage *message, GError *error);
+
+G_END_DECLS

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * /v1/vms: decode, call the driver, encode.
+ */
+#include "libtenbox/wire/wire-error.h"
+#include "libtenbox/wire/wire-vm.h"
+#include "tenboxd/http-handlers.h"
+
+static void on_list(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    TbdRequest *request = user_data;
+    GError *error = NULL;
+    g_autoptr(GPtrArray) records = g_task_propagate_pointer(G_TASK(result), &error);
+    g_autoptr(JsonObject) object = NULL;
+    JsonArray *items;
+
+    if (records == NULL) {
+        tbd_request_fail(request, error);
+        return;
+    }
+    items = json_array_sized_new(records->len);
+    for (guint i = 0; i < records->len; i++) {
+        json_array_add_object_element(items, tbx_vm_record_to_json(records->pdata[i]));
+    }
+    object = json_object_new();
+    json_object_set_array_member(object, "items", items);
+    tbd_request_reply_json(request, 200, NULL, object);
+}
+
+void tbd_vms_list(TbdRequest *request)
+{
+    tbx_driver_vm_list(tbd_request_get_driver(request), tbd_request_task(request, on_list));
+}
+
+static void reply_record(TbdRequest *request, GAsyncResult *result, gboolean is_new)
+{
+    GError *error = NULL;
+    g_autoptr(TbxVmRecord) record = g_task_propagate_pointer(G_TASK(result), &error);
+    g_autoptr(JsonObject) object = NULL;
+    g_autofree char *location = NULL;
+
+    if (record == NULL) {
+        tbd_request_fail(request, error);
+        return;
+    }
+    object = tbx_vm_record_to_json(record);
+    location = is_new ? g_strconcat("/v1/vms/", record->id, NULL) : NULL;
+    tbd_request_reply_json(request, is_new ? 201 : 200, location, object);
+}
+
+static void on_created(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    reply_record(user_data, result, TRUE);
+}
+
+static void on_record(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    reply_record(user_data, result, FALSE);
+}
+
+void tbd_vms_create(TbdRequest *request)
+{
+    GError *error = NULL;
+    g_autoptr(TbxVmSpec) spec = tbx_vm_spec_from_json(tbd_request_get_body(request), &error);
+
+    if (spec == NULL || !tbx_vm_spec_validate_create(spec, &error)) {
+        tbd_request_fail(request, error);
+        return;
+    }
+    tbx_driver_vm_create(tbd_request_get_driver(request), spec,
+                         tbd_request_task(request, on_created));
+}
+
+void tbd_vm_get(TbdRequest *request)
+{
+    tbx_driver_vm_get(tbd_request_get_driver(request), tbd_request_get_parameter(request, 0),
+                      tbd_request_task(request, on_record));
+}
+
+void tbd_vm_update(TbdRequest *request)
+{
+    GError *error = NULL;
+    g_autoptr(TbxVmSpec) spec = tbx_vm_spec_from_json(tbd_request_get_body(request), &error);
+
+    if (spec == NULL) {
+        tbd_request_fail(request, error);
+        return;
+    }
+    tbx_driver_vm_update(tbd_request_get_driver(request), tbd_request_get_parameter(request, 0),
+                         spec, tbd_request_task(request, on_record));
+}
+
+static void on_begun(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    TbdRequest *request = user_data;
+    GError *error = NULL;
+    g_autoptr(TbxOperationRecord) operation = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (operation == NULL) {
+        tbd_request_fail(request, error);
+        return;
+    }
+    tbd_operation_reply(request, operation);
+}
+
+static void begin(TbdRequest *request, TenboxVmAction action, const TbxActionOptions *options)
+{
+    GError *error = NULL;
+
+    if (!tbx_action_options_validate(action, options, &error)) {
+        tbd_request_fail(request, error);
+        return;
+    }
+    tbx_driver_vm_begin(tbd_request_get_driver(request), tbd_request_get_parameter(request, 0),
+                        action, options, tbd_request_task(request, on_begun));
+}
+
+void tbd_vm_delete(TbdRequest *request)
+{
+    TbxActionOptions options = TBX_ACTION_OPTIONS_DEFAULT;
+
+    options.force = tbd_request_get_query(request)->force;
+    begin(request, TENBOX_VM_ACTION_DELETE, &options);
+}
+
+void tbd_vm_act(TbdRequest *request)
+{
+    TenboxVmAction action = (TenboxVmAction)tbd_request_get_data(request);
+    GError *error = NULL;
+    TbxActionOptions options;
+
+    if (!tbx_action_options_from_json(action, tbd_request_get_body(request), &options, &error)) {
+        tbd_request_fail(request, error);
+        return;
+    }
+    begin(request, action, &options);
+}
+
+static void on_log(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    TbdRequest *request = user_data;
+    GError *error = NULL;
+    char *text = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (text == NULL) {
+        tbd_request_fail(request, error);
+        return;
+    }
+    tbd_request_reply_text(request, 200, "text/plain; charset=utf-8", text);
+}
+
+void tbd_vm_logs(TbdRequest *request)
+{
+    const TbdQuery *query = tbd_request_get_query(request);
+
+    tbx_driver_vm_log(tbd_request_get_driver(request), tbd_request_get_parameter(request, 0),
+                      query->source, query->lines, tbd_request_task(request, on_log));
+}
+
+static void on_statistics(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    TbdRequest *request = user_data;
+    GError *error = NULL;
+    char *text = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (text == NULL) {
+        tbd_request_fail(request, error);
+        return;
+    }
+    tbd_request_reply_text(request, 200, "application/json", text);
+}
+
+void tbd_vm_statistics(TbdRequest *request)
+{
+    tbx_driver_vm_statistics(tbd_request_get_driver(request), tbd_request_get_parameter(request, 0),
+                             tbd_request_task(request, on_statistics));
+}

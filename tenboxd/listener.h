@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The daemon's Unix socket as a file: made with mode 0600 from its birth, never on top of a living
+ * daemon, and removed at the end only if it is still ours.
+ *
+ * Two daemons that start at the same time are told apart by a lock on `<socket>.lock`, held as long
+ * as the listener lives. With the lock in hand, a socket file that refuses connections is one that
+ * a dead daemon left behind.
+ */
+#pragma once
+
+#include <gio/gio.h>
+
+G_BEGIN_DECLS
+
+typedef struct _TbdListener TbdListener;
+
+/**
+ * tbd_listener_new:
+ * @path: absolute path of the socket; its folder is made (0700) when it is missing
+ * @error: TENBOX_ERROR_IN_USE when a daemon lives there, TENBOX_ERROR_INVALID_ARGUMENT for a path
+ *   that cannot be a socket, TENBOX_ERROR_PERMISSION
+ *
+ * The path may be longer than a socket address can hold.
+ *
+ * Returns: (transfer full): a listener whose socket is bound but does not listen yet
+ */
+TbdListener *tbd_listener_new(const char *path, GError **error);
+
+/* Lets clients in. */
+gboolean tbd_listener_listen(TbdListener *self, int backlog, GError **error);
+
+/* (transfer none): not blocking; valid until the listener goes. */
+GSocket *tbd_listener_get_socket(TbdListener *self);
+const char *tbd_listener_get_path(TbdListener *self);
+
+/* Stops listening and removes the file. Accepts NULL. */
+void tbd_listener_destroy(TbdListener *self);
+
+G_END_DECLS

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The channel "console": one reader and writer of a VM's serial console.
+ *
+ * Output is pulled: the driver is asked for bytes only while the client has granted credit and the
+ * socket has room, one read at a time. A client that does not read therefore costs one read of at
+ * most one frame here; what it misses stays in the VM's ring, and what falls out of the ring is
+ * told as "skipped". Input is credited back to the client when the guest took it.
+ */
+#include "libtenbox/wire/wire-error.h"
+#include "tenboxd/ws.h"
+
+/* Counted: by the channel and by each task under way. */
+typedef struct {
+    grefcount references;
+    TbxStreamChannel *channel; /* NULL once closed */
+    TbxConsoleStream *console; /* NULL until opened */
+    GCancellable *cancellable;
+    gboolean is_reading;
+    GBytes *pending; /* read, but the room had gone meanwhile */
+    guint64 skipped; /* what the client was told */
+} Console;
+
+static void pump(Console *self);
+
+static Console *console_ref(Console *self)
+{
+    g_ref_count_inc(&self->references);
+    return self;
+}
+
+static void console_unref(Console *self)
+{
+    if (!g_ref_count_dec(&self->references)) {
+        return;
+    }
+    tbx_console_stream_unref(self->console);
+    g_clear_pointer(&self->pending, g_bytes_unref);
+    g_object_unref(self->cancellable);
+    g_free(self);
+}
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Console, console_unref)
+
+/* The channel is over: nothing goes to it any more. */
+static void detach(Console *self)
+{
+    self->channel = NULL;
+    g_cancellable_cancel(self->cancellable);
+    if (self->console != NULL) {
+        tbx_console_stream_close(self->console);
+    }
+    console_unref(self);
+}
+
+/* Ends the channel from here; @error NULL: in order. */
+static void finish(Console *self, const GError *error)
+{
+    TbxStreamChannel *channel = g_steal_pointer(&self->channel);
+
+    if (channel == NULL) {
+        return;
+    }
+    if (error != NULL) {
+        tbd_ws_channel_fail(channel, error);
+    } else {
+        tbx_stream_channel_close(channel, NULL, NULL);
+    }
+    detach(self);
+}
+
+/* ---- output -------------------------------------------------------------------------------------
+ * */
+
+static void on_read(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(Console) self = user_data;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GBytes) bytes = g_task_propagate_pointer(G_TASK(result), &error);
+
+    self->is_reading = FALSE;
+    if (self->channel == NULL) {
+        return;
+    }
+    if (bytes == NULL) {
+        finish(self, error);
+    } else if (g_bytes_get_size(bytes) == 0) {
+        finish(self, NULL);
+    } else {
+        self->pending = g_steal_pointer(&bytes);
+        pump(self);
+    }
+}
+
+static void send_pending(Console *self)
+{
+    gsize length;
+    const void *data = g_bytes_get_data(self->pending, &length);
+
+    if (tbx_stream_channel_get_room(self->channel) < length) {
+        return; /* on_writable() comes back here */
+    }
+    tbx_stream_channel_send_skipped(self->channel, self->console->skipped - self->skipped);
+    self->skipped = self->console->skipped;
+    tbx_stream_channel_send(self->channel, TBX_STREAM_BYTES, data, length);
+    g_clear_pointer(&self->pending, g_bytes_unref);
+}
+
+static void pump(Console *self)
+{
+    gsize room;
+
+    if (self->pending != NULL) {
+        send_pending(self);
+    }
+    if (self->is_reading || self->pending != NULL) {
+        return;
+    }
+    room = tbx_stream_channel_get_room(self->channel);
+    if (room > 0) {
+        self->is_reading = TRUE;
+        tbx_console_stream_read(self->console, room,
+                                g_task_new(NULL, self->cancellable, on_read, console_ref(self)));
+    }
+}
+
+static void on_writable(TbxStreamChannel *channel, gpointer user_data)
+{
+    pump(user_data);
+}
+
+/* ---- input --------------------------------------------------------------------------------------
+ * */
+
+static void on_written(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(Console) self = user_data;
+    g_autoptr(GError) error = NULL;
+    gsize length = GPOINTER_TO_SIZE(g_task_get_task_data(G_TASK(result)));
+    gboolean written = g_task_propagate_boolean(G_TASK(result), &error);
+
+    if (self->channel == NULL) {
+        return;
+    }
+    if (!written) {
+        finish(self, error);
+        return;
+    }
+    tbx_stream_channel_consumed(self->channel, length);
+}
+
+static void on_data(TbxStreamChannel *channel, TbxStreamFrame type, const guint8 *data,
+                    gsize length, gpointer user_data)
+{
+    Console *self = user_data;
+    g_autoptr(GBytes) bytes = NULL;
+    GTask *task;
+
+    if (type != TBX_STREAM_BYTES) {
+        g_autoptr(GError) error =
+            tbx_error_new("protocol-error", NULL, "a console takes bytes, not documents");
+
+        finish(self, error);
+        return;
+    }
+    bytes = g_bytes_new(data, length);
+    task = g_task_new(NULL, self->cancellable, on_written, console_ref(self));
+    g_task_set_task_data(task, GSIZE_TO_POINTER(length), NULL);
+    tbx_console_stream_write(self->console, bytes, task);
+}
+
+/* ---- life ---------------------------------------------------------------------------------------
+ * */
+
+static void on_closed(TbxStreamChannel *channel, const char *code, const char *detail,
+                      gpointer user_data)
+{
+    detach(user_data);
+}
+
+static const TbxStreamChannelHandlers handlers = {
+    .data = on_data,
+    .writable = on_writable,
+    .closed = on_closed,
+};
+
+/* Until the console is open, only the client's leaving is of interest. */
+static const TbxStreamChannelHandlers opening_handlers = {.closed = on_closed};
+
+static void on_opened(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(Console) self = user_data;
+    g_autoptr(GError) error = NULL;
+
+    self->console = g_task_propagate_pointer(G_TASK(result), &error);
+    if (self->channel == NULL) {
+        return;
+    }
+    if (self->console == NULL) {
+        finish(self, error);
+        return;
+    }
+    tbx_stream_channel_accept(self->channel, &handlers, self);
+    pump(self);
+}
+
+void tbd_ws_console_open(TbdDaemon *daemon, TbxStreamChannel *channel, const char *vm,
+                         JsonObject *options)
+{
+    Console *self;
+
+    if (!tbd_ws_check_options(channel, options, "replay")) {
+        return;
+    }
+    self = g_new0(Console, 1);
+    g_ref_count_init(&self->references);
+    self->channel = channel;
+    self->cancellable = g_cancellable_new();
+    tbx_stream_channel_set_handlers(channel, &opening_handlers, self);
+    tbx_driver_console_open(tbd_daemon_get_driver(daemon), vm,
+                            json_object_get_boolean_member_with_default(options, "replay", TRUE),
+                            g_task_new(NULL, self->cancellable, on_opened, console_ref(self)));
+}
