@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The serial console of a VM on this terminal, or between two pipes. */
+#pragma once
+
+#include "tenbox-cli/cli.h"
+
+G_BEGIN_DECLS
+
+/*
+ * Shows the console of @vm until the user leaves or the VM stops; returns the exit status: 1 when the
+ * VM crashed or the connection broke, and errors have been told. However it ends, also by a signal, the
+ * terminal is as it was.
+ */
+int cli_console_run(Cli *cli, TenboxVm *vm);
+
+G_END_DECLS

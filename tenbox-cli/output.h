@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Data on standard output: tables, JSON, and text that a guest or another host has written.
+ *
+ * A terminal obeys what is printed on it, so nothing foreign reaches one as it came: control characters
+ * are shown instead of sent. Pipes and files get the bytes.
+ */
+#pragma once
+
+#include <json-glib/json-glib.h>
+
+G_BEGIN_DECLS
+
+/* Columns that @text takes on a terminal. Text that is no UTF-8 counts a column a byte. */
+guint cli_display_width(const char *text);
+
+typedef struct _CliTable CliTable;
+
+/* @headers ends with NULL; translated already. */
+CliTable *cli_table_new(const char *const *headers);
+void cli_table_free(CliTable *table);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(CliTable, cli_table_free)
+/* One text for each column; a NULL shows as "-". Copied. */
+void cli_table_add(CliTable *table, const char *const *texts);
+/* Columns two spaces apart, no spaces at the end of lines. */
+char *cli_table_to_text(const CliTable *table, gboolean has_headers);
+
+/* One document, indented, with a newline. */
+void cli_print_json(JsonNode *document);
+/* Parses @text, which came from libtenbox. */
+JsonNode *cli_parse_json(const char *text, GError **error);
+
+/* One line of text without control characters: they become U+FFFD, newlines spaces. */
+char *cli_safe_text(const char *text);
+
+/*
+ * Text of a log. On a terminal colours stay (and are reset at the end), carriage returns before
+ * newlines go, other control characters become visible as ^X; elsewhere it is printed as it is.
+ */
+void cli_print_guest_text(const char *text);
+/* What a terminal would be sent by the above. */
+char *cli_guest_text_for_terminal(const char *text);
+
+/* "4 GiB", "512 MiB" */
+char *cli_format_memory(gint64 mib);
+/* "3 d 4 h", "5 min 10 s", … : the two largest units */
+char *cli_format_duration(gint64 seconds);
+
+G_END_DECLS
