@@ -1,0 +1,683 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The real command line against the real daemon, with a runtime that plays the guest. Prints TAP.
+
+    test-cli.py TENBOX TENBOXD FAKE_RUNTIME [WORD…]
+
+WORDs pick test functions by part of their name. Nothing here waits for a clock: a command returns when it
+is done, a terminal is read until it shows what is awaited. HANG_LIMIT only ends a test that would hang.
+"""
+import contextlib
+import json
+import os
+import pty
+import select
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+
+HANG_LIMIT = 60
+ESCAPE = b"\x1d"
+
+
+class Failure(Exception):
+    pass
+
+
+def check(condition, text):
+    if not condition:
+        raise Failure(text)
+
+
+def equal(actual, expected, what):
+    check(actual == expected, f"{what}: {actual!r}, should be {expected!r}")
+
+
+def contains(text, part, what="output"):
+    check(part in text, f"{what} lacks {part!r}: {text!r}")
+
+
+class Host:
+    """A user's world in a temporary folder: home, sockets, files to boot, perhaps a daemon."""
+
+    def __init__(self, tenbox, tenboxd, runtime):
+        self.tenbox, self.tenboxd, self.runtime = tenbox, tenboxd, runtime
+        self.folder = tempfile.mkdtemp(prefix="tenbox-cli-")
+        self.daemon = None
+        for name in ("home", "runtime", "data", "config", "state", "files"):
+            os.mkdir(self.path(name), 0o700)
+        with open(self.path("files/kernel"), "wb") as stream:
+            stream.write(b"kernel" * 1000)
+        with open(self.path("files/initrd"), "wb") as stream:
+            stream.write(b"initrd" * 1000)
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": self.path("home"),
+            "XDG_RUNTIME_DIR": self.path("runtime"),
+            "XDG_DATA_HOME": self.path("data"),
+            "XDG_CONFIG_HOME": self.path("config"),
+            "XDG_STATE_HOME": self.path("state"),
+            "LC_ALL": "C.UTF-8",
+            "TENBOX_DAEMON": tenboxd,
+            "TENBOX_RUNTIME": runtime,
+            "TENBOX_NO_AUTOSTART": "1",
+        }
+        for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "LD_LIBRARY_PATH"):
+            if name in os.environ:
+                self.environment[name] = os.environ[name]
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def start_daemon(self):
+        ready_read, ready_write = os.pipe()
+        with open(self.path("tenboxd.log"), "ab") as log:
+            self.daemon = subprocess.Popen([self.tenboxd, "--ready-fd", str(ready_write)], pass_fds=[ready_write],
+                                           env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        os.close(ready_write)
+        with os.fdopen(ready_read, "rb") as stream:
+            equal(stream.readline(), b"ready\n", "the daemon says")
+
+    def run(self, *arguments, status=0, text=None, folder=None, **extra):
+        """Runs tenbox; returns (standard output, standard error)."""
+        environment = dict(self.environment, **extra)
+        done = subprocess.run([self.tenbox, *arguments], env=environment, cwd=folder or self.path("files"),
+                              input=text, stdin=subprocess.DEVNULL if text is None else None,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=HANG_LIMIT)
+        output, errors = done.stdout.decode(), done.stderr.decode()
+        check(done.returncode == status,
+              f"tenbox {' '.join(arguments)}: status {done.returncode}, should be {status}\n{output}{errors}")
+        return output, errors
+
+    def json(self, *arguments, **extra):
+        return json.loads(self.run(*arguments, **extra)[0])
+
+    def create(self, name, *arguments):
+        output, _ = self.run("vm", "create", "--name", name, "--kernel", "kernel", "--memory", "64", *arguments)
+        return output.strip()
+
+    def state(self, name):
+        return self.json("vm", "inspect", name)["state"]
+
+    def processes(self):
+        """Processes that belong to this folder: those with its path in their environment or command line."""
+        found = {}
+        for entry in os.listdir("/proc"):
+            if not entry.isdigit():
+                continue
+            with contextlib.suppress(OSError):
+                with open(f"/proc/{entry}/environ", "rb") as stream:
+                    environ = stream.read()
+                if f"XDG_DATA_HOME={self.path('data')}\0".encode() in environ:
+                    found[int(entry)] = os.path.basename(os.readlink(f"/proc/{entry}/exe"))
+        return found
+
+    def daemon_pids(self):
+        return [pid for pid, name in self.processes().items() if name.startswith("tenboxd")]
+
+    def close(self):
+        pids = []
+        with contextlib.suppress(Exception):
+            vms = self.json("vm", "ls", "-o", "json")
+            pids = [vm["pid"] for vm in vms if vm["pid"]]
+        for pid in self.daemon_pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+                end_of(pid)
+        if self.daemon:
+            self.daemon.wait(HANG_LIMIT)
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def end_of(pid):
+    """Waits for the end of a process that is not a child."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        check(select.select([descriptor], [], [], HANG_LIMIT)[0], f"process {pid} does not end")
+    finally:
+        os.close(descriptor)
+
+
+class Terminal:
+    """tenbox on a terminal of its own. Standard error goes to the terminal too, unless it is wanted apart."""
+
+    def __init__(self, host, *arguments, errors=False, **extra):
+        self.master, self.slave = pty.openpty()
+        self.before = termios.tcgetattr(self.slave)
+        self.shown = b""
+
+        def take_terminal():
+            os.setsid()
+            os.close(os.open(os.ttyname(self.slave), os.O_RDWR))  # a session leader's first terminal
+
+        self.process = subprocess.Popen([host.tenbox, *arguments], stdin=self.slave, stdout=self.slave,
+                                        stderr=subprocess.PIPE if errors else self.slave, cwd=host.path("files"),
+                                        env=dict(host.environment, **extra), preexec_fn=take_terminal)
+
+    def expect(self, part):
+        """Reads what the terminal shows until @part comes; what stands before it is forgotten."""
+        end = time.monotonic() + HANG_LIMIT
+        while part not in self.shown:
+            check(time.monotonic() < end, f"{part!r} does not come, but {self.shown!r}")
+            if select.select([self.master], [], [], 1)[0]:
+                self.shown += os.read(self.master, 65536)
+            elif self.process.poll() is not None:
+                raise Failure(f"{part!r} does not come before the end; shown: {self.shown!r}")
+        at = self.shown.index(part) + len(part)
+        before, self.shown = self.shown[:at], self.shown[at:]
+        return before
+
+    def type(self, data):
+        os.write(self.master, data)
+
+    def is_raw(self):
+        return not termios.tcgetattr(self.slave)[3] & (termios.ICANON | termios.ECHO | termios.ISIG)
+
+    def wait(self):
+        """The status of the program; its output is read meanwhile, so that it can end."""
+        end = time.monotonic() + HANG_LIMIT
+        while self.process.poll() is None:
+            check(time.monotonic() < end, f"tenbox does not end; shown: {self.shown!r}")
+            if select.select([self.master], [], [], 0.05)[0]:
+                self.shown += os.read(self.master, 65536)
+        while select.select([self.master], [], [], 0)[0]:
+            self.shown += os.read(self.master, 65536)
+        return self.process.returncode
+
+    def check_restored(self):
+        equal(termios.tcgetattr(self.slave), self.before, "the terminal after the end")
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        if self.process.stderr:
+            self.process.stderr.close()
+        os.close(self.master)
+        os.close(self.slave)
+
+
+@contextlib.contextmanager
+def terminal(host, *arguments, **options):
+    opened = Terminal(host, *arguments, **options)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+# --- without a daemon -----------------------------------------------------------------------------------
+
+
+def test_no_daemon(host):
+    output, errors = host.run("system", "version")
+    contains(output, "Client")
+    check("Server" not in output, "a server is shown though none runs")
+    contains(errors, "No daemon answers", "standard error")
+    both = host.json("system", "version", "-o", "json")
+    equal(both["server"], None, "server")
+    check(both["client"]["version"], "the client has a version")
+    equal(both["error"]["code"], "daemon-unreachable", "code")
+
+    output, errors = host.run("vm", "ls", status=7)
+    equal(output, "", "standard output")
+    contains(errors, "tenbox: ", "standard error")
+    failed = host.json("vm", "ls", "-o", "json", status=7)
+    equal(failed["error"]["exit_status"], 7, "exit_status")
+    equal(failed["error"]["code"], "daemon-unreachable", "code")
+
+    host.run("vm", "ls", "-H", "unix:///nonexistent/socket", status=7)
+    host.run("vm", "ls", status=7, TENBOX_HOST="unix:///nonexistent/socket", TENBOX_NO_AUTOSTART="0")
+    output, _ = host.run("system", "doctor", status=7)
+    contains(output, "FAILED")
+    contains(output, "daemon")
+    equal(host.daemon_pids(), [], "daemons")
+
+
+def test_usage(host):
+    for arguments, part in (
+            ((), "missing"), (("vm",), "missing"), (("vm", "strat", "x"), "tenbox vm start"),
+            (("doctr",), "tenbox doctor"), (("vm", "create", "--nmae", "x"), "--name"),
+            (("vm", "create", "--name", "x"), "--kernel"), (("vm", "create", "--kernel", "kernel"), "--name"),
+            (("vm", "create", "a", "--name", "b", "--kernel", "kernel"), "two names"),
+            (("vm", "create", "a", "--kernel", "kernel", "--memory", "4GB"), "4GB"),
+            (("vm", "start"), "VM"), (("vm", "rm", "x"), "--yes"), (("vm", "ls", "-o", "xml"), "table|json"),
+            (("vm", "start", "--console", "a", "b"), "--console")):
+        output, errors = host.run(*arguments, status=2)
+        equal(output, "", f"standard output of {arguments}")
+        contains(errors, part, f"standard error of {arguments}")
+    for arguments in (("help",), ("--help",), ("vm", "--help"), ("help", "vm", "start"), ("vm", "start", "-h")):
+        output, errors = host.run(*arguments)
+        contains(output, "Usage: tenbox")
+        equal(errors, "", "standard error")
+    contains(host.run("--version")[0], "tenbox ")
+
+
+def test_full_output(host):
+    """Data that could not be written is a failure."""
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([host.tenbox, "help"], env=host.environment, stdout=full, stderr=subprocess.PIPE,
+                              timeout=HANG_LIMIT, check=False)
+    equal(done.returncode, 1, "status")
+    contains(done.stderr.decode(), "standard output", "standard error")
+
+
+def test_autostart(host):
+    """The first command starts the user's daemon; commands at the same moment start one; failure is told."""
+    failing = host.path("failing-daemon")
+    with open(failing, "w", encoding="utf-8") as stream:
+        stream.write("#!/bin/sh\necho the disk is on fire >&2\nexit 1\n")
+    os.chmod(failing, 0o755)
+    _, errors = host.run("vm", "ls", status=7, TENBOX_NO_AUTOSTART="", TENBOX_DAEMON=failing)
+    contains(errors, "the disk is on fire", "standard error")
+    _, errors = host.run("vm", "ls", status=7, TENBOX_NO_AUTOSTART="", TENBOX_DAEMON="/nonexistent")
+    contains(errors, "/nonexistent", "standard error")
+    # version tells about a daemon and starts none
+    host.run("system", "version", TENBOX_NO_AUTOSTART="")
+    equal(host.daemon_pids(), [], "daemons")
+
+    environment = dict(host.environment, TENBOX_NO_AUTOSTART="")
+    first = [subprocess.Popen([host.tenbox, "vm", "ls"], env=environment, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(4)]
+    told = 0
+    for process in first:
+        output, errors = process.communicate(timeout=HANG_LIMIT)
+        equal(process.returncode, 0, f"status ({errors!r})")
+        contains(output.decode(), "NAME")
+        told += b"Started the daemon" in errors
+    equal(told, 1, "commands that say they started it")
+    daemons = host.daemon_pids()
+    equal(len(daemons), 1, "daemons")
+    equal(os.getsid(daemons[0]), daemons[0], "the daemon leads a session")
+    equal(os.readlink(f"/proc/{daemons[0]}/cwd"), "/", "the daemon's folder")
+    log = host.path("state/tenbox/tenboxd.log")
+    equal(stat.S_IMODE(os.stat(log).st_mode), 0o600, "mode of the log")
+    equal(host.json("system", "info", "-o", "json")["pid"], daemons[0], "pid of the daemon")
+    contains(host.run("system", "version")[0], "Server")
+
+
+# --- with a daemon --------------------------------------------------------------------------------------
+
+
+def test_thread(host):
+    """The four lines that must work as they are written, and what they show."""
+    output, errors = host.run("vm", "create", "--name", "foo", "--kernel", "kernel", "--initrd", "initrd",
+                              "--memory", "4096")
+    vm_id = output.strip()
+    equal(len(vm_id), 36, "length of the id")
+    contains(errors, "foo is created", "standard error")
+    host.run("vm", "start", "foo")
+    vms = host.json("vm", "ls", "-o", "json")
+    equal([(vm["name"], vm["id"], vm["state"], vm["memory_mb"]) for vm in vms], [("foo", vm_id, "running", 4096)],
+          "list")
+    table = host.run("vm", "ls")[0].splitlines()
+    equal(table[0].split(), ["NAME", "STATE", "CPUS", "MEMORY", "UPTIME", "ID"], "headers")
+    contains(table[1], "4 GiB")
+    equal(host.run("vm", "ls", "-q")[0], "foo\n", "names")
+    equal(len(host.run("vm", "ls", "--no-headers")[0].splitlines()), 1, "lines")
+    with terminal(host, "vm", "console", "foo") as console:
+        console.expect(b"Ctrl-]")
+        console.type(b"hello\r")
+        console.expect(b"hello")
+        console.type(ESCAPE + b".")
+        equal(console.wait(), 0, "status")
+        console.check_restored()
+    equal(host.state("foo"), "running", "state")
+    host.run("vm", "rm", "--force", "foo")
+    equal(host.json("vm", "ls", "-o", "json"), [], "list")
+
+
+def test_create(host):
+    vm_id = host.create("one", "--cpus", "2", "--cmdline", "quiet burst=3", "--description", "déjà vu")
+    one = host.json("vm", "inspect", vm_id[:6])
+    equal((one["name"], one["cpu_count"], one["cmdline"], one["description"]),
+          ("one", 2, "quiet burst=3", "déjà vu"), "what was asked for")
+    equal(one["statistics"], None, "statistics of a stopped VM")
+    started = host.json("vm", "create", "two", "--kernel", "kernel", "--memory", "64MiB", "--start", "-o", "json")
+    equal((started["name"], started["state"], started["memory_mb"]), ("two", "running", 64), "created and started")
+    _, errors = host.run("vm", "create", "one", "--kernel", "kernel", status=4)
+    contains(errors, "one", "standard error")
+    for arguments, option in ((("--memory", "0"), "--memory"), (("--memory", "1000T"), "--memory"),
+                              (("--cpus", "0"), "--cpus"), (("--cpus", "65"), "--cpus"),
+                              (("--cmdline", "x" * 2048), "--cmdline")):
+        _, errors = host.run("vm", "create", "bad", "--kernel", "kernel", *arguments, status=2)
+        contains(errors, option, "standard error")
+    _, errors = host.run("vm", "create", "bad-", "--kernel", "kernel", status=2)
+    contains(errors, "--name", "standard error")
+    for option in ("--kernel", "--initrd"):
+        paths = {"--kernel": "kernel", "--initrd": "initrd", option: "missing"}
+        _, errors = host.run("vm", "create", "bad", *sum(paths.items(), ()), status=1)
+        contains(errors, option, "standard error")
+        contains(errors, host.path("files/missing"), "standard error")
+    equal(host.run("vm", "ls", "-q")[0], "one\ntwo\n", "names")
+
+
+def test_start_refused(host):
+    """A VM that could be made and not started stays, and says why."""
+    output, errors = host.run("vm", "create", "bad", "--kernel", "kernel", "--memory", "64", "--start", "--cmdline",
+                              "refuse=kernel,22,no_kernel_at_all", status=1)
+    equal(len(output.strip()), 36, "length of the id")
+    contains(errors, "--kernel: ", "standard error")
+    contains(errors, "no kernel at all", "standard error")
+    equal(host.state("bad"), "stopped", "state")
+    result = host.json("vm", "start", "bad", "-o", "json", status=1)
+    equal(result[0]["error"]["field"], "kernel", "field")
+
+
+def test_several(host):
+    for name in ("one", "two"):
+        host.create(name)
+    _, errors = host.run("vm", "start", "one", "nope", "two", status=3)
+    for part in ("one runs", "two runs", "nope: "):
+        contains(errors, part, "standard error")
+    results = host.json("vm", "start", "one", "nope", "-o", "json", status=4)
+    equal([(result["name"], result["state"], result["error"] and result["error"]["exit_status"]) for result in results],
+          [("one", "running", 4), ("nope", None, 3)], "results")
+    equal(host.run("vm", "pause", "-q", "one", "two"), ("", ""), "quiet output")
+    equal(host.state("two"), "paused", "state")
+    _, errors = host.run("vm", "shutdown", "one", status=4)
+    contains(errors, "resume", "standard error")
+    host.run("vm", "resume", "one", "two")
+    host.run("vm", "stop", "one", "two")
+    equal([vm["state"] for vm in host.json("vm", "ls", "-o", "json")], ["stopped", "stopped"], "states")
+    host.run("vm", "stop", "one")
+    host.run("vm", "pause", "one", status=4)
+    inspected = host.json("vm", "inspect", "one", "two")
+    equal([vm["name"] for vm in inspected], ["one", "two"], "inspected")
+    output, _ = host.run("vm", "inspect", "one", "nope", status=3)
+    equal([vm["name"] for vm in json.loads(output)], ["one"], "inspected")
+
+
+def test_stop(host):
+    host.create("deaf", "--cmdline", "ignore-button")
+    host.run("vm", "start", "deaf")
+    host.run("vm", "stop", "--timeout", "0", "deaf")
+    host.run("vm", "start", "deaf")
+    host.run("vm", "stop", "--force", "deaf")
+    equal(host.state("deaf"), "stopped", "state")
+    host.run("vm", "start", "deaf")
+    host.run("vm", "shutdown", "deaf")
+    inspected = host.json("vm", "inspect", "deaf")
+    equal(inspected["state"], "running", "state")
+    check(inspected["shutdown_requested_at"], "the guest was asked")
+    check(inspected["statistics"]["exits"], "a running VM has statistics")
+    host.run("vm", "reset", "deaf")
+    host.run("vm", "stop", "-f", "deaf")
+
+
+def test_interrupt(host):
+    """Ctrl-C withdraws what is under way and says so by its status."""
+    host.create("deaf", "--cmdline", "ignore-button")
+    host.run("vm", "start", "deaf")
+    process = subprocess.Popen([host.tenbox, "vm", "stop", "--timeout", "3600", "deaf"], env=host.environment,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while host.state("deaf") != "stopping" and not host.json("vm", "inspect", "deaf")["operation"]:
+        pass
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=HANG_LIMIT)
+    equal(process.returncode, 9, "status")
+    contains(errors.decode(), "interrupted", "standard error")
+    host.run("vm", "stop", "--force", "deaf")
+
+
+def test_rm(host):
+    for name in ("one", "two", "three"):
+        host.create(name)
+    _, errors = host.run("vm", "rm", "one", status=2)
+    contains(errors, "--force", "standard error")
+    host.run("vm", "rm", "one", text=b"y\n", status=2)
+    for answer, status in ((b"n\r", 9), (b"\r", 9), (b"\x04", 9)):
+        with terminal(host, "vm", "rm", "one") as asked:
+            asked.expect(b"[y/N]")
+            asked.type(answer)
+            equal(asked.wait(), status, f"status after {answer!r}")
+    equal(host.state("one"), "stopped", "state")
+    with terminal(host, "vm", "rm", "one") as asked:
+        asked.expect(b"one")
+        asked.expect(b"[y/N]")
+        asked.type(b"y\r")
+        equal(asked.wait(), 0, "status")
+    host.run("vm", "start", "two")
+    _, errors = host.run("vm", "rm", "--yes", "two", status=4)
+    contains(errors, "--force", "standard error")
+    results = host.json("vm", "rm", "--force", "two", "three", "nope", "-o", "json", status=3)
+    equal([(result["name"], result["state"]) for result in results],
+          [("two", None), ("three", None), ("nope", None)], "results")
+    equal(host.json("vm", "ls", "-o", "json"), [], "list")
+
+
+def test_logs(host):
+    host.create("foo", "--cmdline", "burst=20")
+    host.run("vm", "start", "foo")
+    host.run("vm", "console", "foo", text=b"first\nsecond\n@poweroff\n")
+    contains(host.run("vm", "logs", "foo")[0], "first")
+    equal(host.run("vm", "logs", "-n", "1", "foo")[0].strip(), "second", "the last line")
+    log = host.json("vm", "logs", "foo", "-o", "json")
+    equal((log["source"], log["lines"][-1]), ("console", "second"), "log")
+    host.run("vm", "logs", "--source", "runtime", "foo")
+    host.run("vm", "logs", "nope", status=3)
+
+
+def test_system(host):
+    info = host.json("system", "info", "-o", "json")
+    equal(info["pid"], host.daemon.pid, "pid")
+    contains(host.run("system", "info")[0], host.path("data"))
+    doctor = subprocess.run([host.tenbox, "system", "doctor", "-o", "json"], env=host.environment,
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            timeout=HANG_LIMIT, check=False)
+    document = json.loads(doctor.stdout)
+    check(document["checks"], "the doctor checks something")
+    failed = [item for item in document["checks"] if item["status"] == "failed"]
+    equal(document["healthy"], not failed, "healthy")
+    equal(doctor.returncode, 1 if failed else 0, "status")
+    for item in failed:
+        check(item["fix"], f"{item['name']} comes without a way out")
+    output, _ = host.run("doctor", status=doctor.returncode)
+    for item in document["checks"]:
+        contains(output, item["name"])
+
+
+# --- the console ----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def running(host, *arguments, name="foo"):
+    host.create(name, *arguments)
+    host.run("vm", "start", name)
+    try:
+        yield name
+    finally:
+        host.run("vm", "rm", "--force", name)
+
+
+def test_console_keys(host):
+    with running(host), terminal(host, "vm", "console", "foo") as console:
+        console.expect(b"Ctrl-]")
+        console.type(b"one\n")
+        console.expect(b"one\n")
+        check(console.is_raw(), "the terminal is raw")
+        # Control characters are the guest's, and a doubled escape key sends one.
+        console.type(b"\x03\x1a\x11\x13a" + ESCAPE + ESCAPE + b"b" + ESCAPE + b"c\n")
+        console.expect(b"\x03\x1a\x11\x13a" + ESCAPE + b"b" + ESCAPE + b"c\n")
+        # The sequence may come in pieces and in the middle of a read.
+        console.type(b"mark" + ESCAPE)
+        console.expect(b"mark")
+        console.type(b".never")
+        equal(console.wait(), 0, "status")
+        console.check_restored()
+        check(b"never" not in console.shown, "bytes behind the sequence reach nobody")
+
+
+def test_console_signals(host):
+    """Whatever ends it, the terminal is as it was."""
+    with running(host):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGABRT, signal.SIGSEGV):
+            with terminal(host, "vm", "console", "foo") as console:
+                console.expect(b"Ctrl-]")
+                console.type(b"ready\n")
+                console.expect(b"ready\n")
+                check(console.is_raw(), "the terminal is raw")
+                console.process.send_signal(number)
+                equal(console.wait(), -number, "status")
+                console.check_restored()
+
+
+def test_console_stop(host):
+    """kill -TSTP gives the terminal back; -CONT takes it again."""
+    with running(host), terminal(host, "vm", "console", "foo") as console:
+        console.expect(b"Ctrl-]")
+        console.type(b"ready\n")
+        console.expect(b"ready\n")
+        console.process.send_signal(signal.SIGTSTP)
+        os.waitid(os.P_PID, console.process.pid, os.WSTOPPED)
+        console.check_restored()
+        console.process.send_signal(signal.SIGCONT)
+        # The first key after that may be taken by the terminal while it is not raw yet.
+        while not console.is_raw():
+            check(console.process.poll() is None, "it goes on")
+        console.type(b"again\n")
+        console.expect(b"again\n")
+        console.type(ESCAPE + b".")
+        equal(console.wait(), 0, "status")
+        console.check_restored()
+
+
+def test_console_end(host):
+    """The VM stops or crashes while its console is shown."""
+    with running(host), terminal(host, "vm", "console", "foo") as console:
+        console.expect(b"Ctrl-]")
+        console.type(b"last words\n@poweroff\n")
+        console.expect(b"last words")
+        console.expect(b"foo has stopped")
+        equal(console.wait(), 0, "status")
+        console.check_restored()
+    with running(host), terminal(host, "vm", "console", "foo") as console:
+        console.expect(b"Ctrl-]")
+        console.type(b"@signal 9\n")
+        console.expect(b"crashed")
+        console.expect(b"SIGKILL")
+        equal(console.wait(), 1, "status")
+        console.check_restored()
+    host.create("off")
+    _, errors = host.run("vm", "console", "off", status=4)
+    contains(errors, "tenbox vm start", "standard error")
+    host.run("vm", "console", "nope", status=3)
+
+
+def test_console_pipe(host):
+    with running(host):
+        output, errors = host.run("vm", "console", "foo", text=b"from a pipe\n" + ESCAPE + b".")
+        contains(errors, "Ctrl-]", "standard error")
+        check("Ctrl-]" not in output, "the hint is no data")
+        # The guest got what came before the sequence: the next reader is shown it.
+        output, _ = host.run("vm", "console", "foo", text=b"@poweroff\n")
+        contains(output, "from a pipe\n")
+    with running(host):
+        # An end of the input is not the end of the console.
+        process = subprocess.Popen([host.tenbox, "vm", "console", "-q", "foo"], env=host.environment,
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        host.run("vm", "console", "foo", text=b"seen by both\n" + ESCAPE + b".")
+        while b"seen by both\n" not in (shown := process.stdout.readline()):
+            check(shown, "the other reader sees it too")
+        host.run("vm", "stop", "--force", "foo")
+        rest, errors = process.communicate(timeout=HANG_LIMIT)
+        equal((process.returncode, rest, errors), (0, b"", b""), "the end")
+
+
+def test_console_much(host):
+    """More than the ring and all buffers: nothing is lost when somebody reads."""
+    with running(host):
+        size = 200000
+        output, errors = host.run("vm", "console", "foo", text=b"@burst %d\n@poweroff\n" % size)
+        expected = "".join(chr(ord("a") + n % 26) for n in range(size))
+        check(expected in output, f"{size} bytes came as they were sent: {len(output)}, {errors!r}")
+    with running(host):
+        # A reader that goes away ends it, as it ends any filter.
+        process = subprocess.Popen([host.tenbox, "vm", "console", "foo"], env=host.environment, stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.close()
+        process.stdin.write(b"into the void\n")
+        process.stdin.flush()
+        equal(process.wait(HANG_LIMIT), 0, "status")
+        process.stdin.close()
+        process.stderr.close()
+
+
+def test_console_stuck(host):
+    """A guest that takes no input does not hold the user."""
+    with running(host, "--cmdline", "no-credit"), terminal(host, "vm", "console", "foo") as console:
+        console.expect(b"Ctrl-]")
+        for _ in range(64):
+            console.type(b"x" * 1023 + b"\n")
+            while select.select([console.master], [], [], 0)[0]:
+                os.read(console.master, 65536)
+        console.type(ESCAPE + b".")
+        equal(console.wait(), 0, "status")
+        console.check_restored()
+
+
+def test_start_console(host):
+    host.create("foo")
+    with terminal(host, "vm", "start", "--console", "foo") as console:
+        console.expect(b"foo runs")
+        console.expect(b"Ctrl-]")
+        console.type(b"here\n")
+        console.expect(b"here\n")
+        console.type(ESCAPE + b".")
+        equal(console.wait(), 0, "status")
+        console.check_restored()
+
+
+WITHOUT_DAEMON = [test_no_daemon, test_usage, test_full_output, test_autostart]
+WITH_DAEMON = [test_thread, test_create, test_start_refused, test_several, test_stop, test_interrupt, test_rm,
+               test_logs, test_system, test_console_keys, test_console_signals, test_console_stop, test_console_end,
+               test_console_pipe, test_console_much, test_console_stuck, test_start_console]
+
+
+def main():
+    programs, words = [os.path.abspath(path) for path in sys.argv[1:4]], sys.argv[4:]
+    tests = [test for test in WITHOUT_DAEMON + WITH_DAEMON
+             if not words or any(word in test.__name__ for word in words)]
+    failed = 0
+    print(f"1..{len(tests)}", flush=True)
+    for number, test in enumerate(tests, 1):
+        host = Host(*programs)
+        name = test.__name__[len("test_"):].replace("_", " ")
+        try:
+            if test in WITH_DAEMON:
+                host.start_daemon()
+            test(host)
+            print(f"ok {number} - {name}", flush=True)
+        except (Failure, subprocess.TimeoutExpired, OSError, ValueError, KeyError, TypeError) as problem:
+            failed += 1
+            line = problem.__traceback__
+            while line.tb_next:
+                line = line.tb_next
+            print(f"not ok {number} - {name}")
+            told = f"{type(problem).__name__}: {problem}"
+            if len(told) > 2000:
+                told = f"{told[:1000]} … {told[-1000:]}"
+            for text in told.splitlines():
+                print(f"# {text}")
+            with contextlib.suppress(OSError), open(host.path("tenboxd.log"), encoding="utf-8") as log:
+                for text in log.read().splitlines()[-20:]:
+                    print(f"# tenboxd: {text}")
+            sys.stdout.flush()
+        finally:
+            host.close()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,391 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The front of tenboxd: what it refuses, how it bounds clients, how it begins and ends.
+
+    test-front.py TENBOXD FAKE_RUNTIME SANITIZED
+"""
+import os
+import resource
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+
+from harness import Daemon, Schema, Skip, Tap, equal
+
+TENBOXD, FAKE_RUNTIME, SANITIZED = sys.argv[1], sys.argv[2], sys.argv[3] == "true"
+TAP, SCHEMA = Tap(), Schema()
+
+HOST = "Host: localhost\r\n"
+# (name, request, status, code). Without a code libsoup itself answers, without a body; newer ones than
+# 3.2.3 do so for more kinds of bad framing.
+RAW = [
+    ("two Hosts", "GET /v1/vms HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "request-invalid"),
+    ("length and encoding", f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Length: 5\r\n"
+     "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /v1/system HTTP/1.1\r\nHost: x\r\n\r\n",
+     400, "request-invalid"),
+    ("two lengths", f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+     400, "request-invalid"),
+    ("two equal lengths", f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Length: 2\r\nContent-Length: 2\r\n\r\n{{}}",
+     400, "request-invalid"),
+    ("negative length", f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Length: -5\r\n\r\n", 400, "request-invalid"),
+    ("length with a sign", f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Length: +5\r\n\r\n", 400,
+     "request-invalid"),
+    ("length in hexadecimal", f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Length: 0x5\r\n\r\n", 400, None),
+    ("length of 2^80", f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Length: 1208925819614629174706176\r\n\r\n",
+     400, "request-invalid"),
+    ("length of 10 MiB, no body sent", f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Length: 10485760\r\n\r\n",
+     413, "body-too-large"),
+    ("encoding gzip", f"POST /v1/vms HTTP/1.1\r\n{HOST}Transfer-Encoding: gzip\r\n\r\n", 501, None),
+    ("encoding gzip, chunked", f"POST /v1/vms HTTP/1.1\r\n{HOST}Transfer-Encoding: gzip, chunked\r\n\r\n",
+     501, None),
+    ("TRACE", f"TRACE /v1/vms HTTP/1.1\r\n{HOST}\r\n", 405, "method-not-allowed"),
+    ("65 fields", f"GET /v1/vms HTTP/1.1\r\n{HOST}" + "".join(f"X-{i}: 1\r\n" for i in range(64)) + "\r\n",
+     400, "request-invalid"),
+    ("17 KiB of fields", f"GET /v1/vms HTTP/1.1\r\n{HOST}X-Long: {'x' * 17000}\r\n\r\n", 400,
+     "request-invalid"),
+    ("a long target", f"GET /v1/{'x' * 5000} HTTP/1.1\r\n{HOST}\r\n", 400, "request-invalid"),
+    ("OPTIONS *", f"OPTIONS * HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
+    ("root", f"GET / HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
+    ("prefix of a path", f"GET /v1beta/vms HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
+    ("slash at the end", f"GET /v1/vms/ HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
+    ("two slashes", f"GET //v1/vms HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
+    ("dot segments that leave the root", f"GET /v1/../../etc HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
+    ("encoded dots", f"GET /v1/vms/%2e%2e HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
+    ("encoded slash stays in its segment", f"GET /v1%2Fvms HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
+    ("encoded slash in a name", f"GET /v1/vms/a%2Flogs HTTP/1.1\r\n{HOST}\r\n", 404, "vm-not-found"),
+    ("encoded twice", f"GET /v1/vms/a%252Flogs HTTP/1.1\r\n{HOST}\r\n", 404, "vm-not-found"),
+    ("encoded NUL", f"GET /v1/vms/a%00b HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
+    ("not UTF-8", f"GET /v1/vms/%ff HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
+    ("unknown verb", f"POST /v1/vms/a:fly HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
+    ("encoded colon is no verb", f"POST /v1/vms/a%3Astart HTTP/1.1\r\n{HOST}\r\n", 405,
+     "method-not-allowed"),
+    ("verb where none fits", f"GET /v1/system:start HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
+    ("deep path", f"GET {'/a' * 100} HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
+    ("unknown parameter", f"GET /v1/vms?x=1 HTTP/1.1\r\n{HOST}\r\n", 422, "field-unknown"),
+    ("parameter of another route", f"GET /v1/vms?wait=1 HTTP/1.1\r\n{HOST}\r\n", 422, "field-unknown"),
+    ("parameter twice", f"GET /v1/operations/x?wait=1&wait=1 HTTP/1.1\r\n{HOST}\r\n", 422, "field-invalid"),
+    ("body of a GET", f"GET /v1/vms HTTP/1.1\r\n{HOST}Content-Length: 2\r\n\r\n{{}}", 400, "request-invalid"),
+]
+for mark in ["Origin", "Referer", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via",
+             "Sec-Fetch-Site", "sec-fetch-mode", "Tailscale-User-Login", "Cookie"]:
+    RAW.append((f"mark of a browser or proxy: {mark}", f"GET /v1/vms HTTP/1.1\r\n{HOST}{mark}: x\r\n\r\n",
+                403, "forbidden"))
+
+
+@TAP.test
+def refusals():
+    """malformed, ambiguous and foreign requests are refused with a problem"""
+    with Daemon(TENBOXD, FAKE_RUNTIME, malformed=True) as daemon:
+        for name, request, status, code in RAW:
+            connection = daemon.connect()
+            connection.send(request.encode("latin-1"))
+            answer = connection.read_answer()
+            by_libsoup = not answer.body and (code is None or "length" in name or "Host" in name)
+            equal(answer.status, answer.status if by_libsoup and answer.status in (400, 501) else status,
+                  f"{name}: {answer}")
+            if not by_libsoup:
+                equal(answer.json().get("code"), code, f"{name}: {answer}")
+                SCHEMA.validate(answer.json(), "Problem")
+                equal(answer.headers["content-type"], "application/problem+json", name)
+            connection.is_ended()
+            connection.close()
+        equal(daemon.request("GET", "/v1/vms").status, 200, "afterwards")
+
+
+@TAP.test
+def smuggling():
+    """what follows a refused request is not served"""
+    with Daemon(TENBOXD, FAKE_RUNTIME, malformed=True) as daemon:
+        for name, request, status, _ in RAW:
+            if status in (400, 403, 413, 501):
+                connection = daemon.connect()
+                connection.send(request.encode("latin-1") + f"GET /v1/system HTTP/1.1\r\n{HOST}\r\n".encode())
+                connection.read_answer()
+                connection.is_ended()
+                equal(connection.buffer, b"", name)
+                connection.close()
+
+
+@TAP.test
+def garbage():
+    """bytes that are no HTTP end the connection and nothing else"""
+    with Daemon(TENBOXD, FAKE_RUNTIME, malformed=True) as daemon:
+        for data in [b"\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"\0" * 5000 + b"\r\n\r\n",
+                     b"GET /v1/vms HTTP/9.9\r\nHost: x\r\n\r\n", b"A" * 200000 + b"\r\n\r\n",
+                     b"GET /v1/vms HTTP/1.1\r\nHost: x\r\n : x\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]:
+            connection = daemon.connect()
+            connection.send(data)
+            connection.socket.shutdown(socket.SHUT_WR)
+            connection.is_ended()
+            connection.close()
+        equal(daemon.request("GET", "/v1/vms").status, 200, "afterwards")
+
+
+@TAP.test
+def one_request():
+    """a connection serves one request and says so; what is pipelined behind it is not served"""
+    with Daemon(TENBOXD, FAKE_RUNTIME) as daemon:
+        connection = daemon.connect()
+        connection.send(f"GET /v1/vms HTTP/1.1\r\n{HOST}Connection: keep-alive\r\n\r\n".encode() * 3)
+        answer = connection.read_answer()
+        equal((answer.status, answer.headers["connection"]), (200, "close"))
+        connection.is_ended()
+        equal(connection.buffer, b"", "behind the answer")
+        connection.close()
+
+
+@TAP.test
+def heads():
+    """HEAD, Range, request ids"""
+    with Daemon(TENBOXD, FAKE_RUNTIME) as daemon:
+        connection = daemon.connect()
+        answer = connection.request("HEAD", "/v1/vms")
+        equal(answer.status, 200)
+        connection.is_ended()
+        equal(connection.buffer, b"", "body of a HEAD")
+        connection.close()
+        whole = daemon.request("GET", "/v1/vms")
+        for ranges in ["0-1", ",".join(["0-"] * 2000), "0-99999"]:
+            answer = daemon.request("GET", "/v1/vms", headers=["Range: bytes=" + ranges])
+            equal((answer.status, answer.body), (200, whole.body), "Range")
+        answer = daemon.request("GET", "/v1/vms", headers=["X-Request-Id: my_id-1"])
+        equal(answer.headers["x-request-id"], "my_id-1")
+        for bad in ["my id", "x" * 65, "<b>", ""]:
+            answer = daemon.request("GET", "/v1/vms", headers=["X-Request-Id: " + bad])
+            equal(len(answer.headers["x-request-id"]), 16, bad)
+
+
+@TAP.test
+def old_http():
+    """HTTP/1.0 is answered and closed"""
+    with Daemon(TENBOXD, FAKE_RUNTIME) as daemon:
+        for head, status in [("Host: x\r\n", 200), ("", 400)]:
+            connection = daemon.connect()
+            connection.send(f"GET /v1/vms HTTP/1.0\r\n{head}\r\n".encode())
+            equal(connection.read_answer().status, status)
+            connection.is_ended()
+            connection.close()
+
+
+BODIES = [
+    ("10 MiB", b'{"name":"' + b"x" * (10 << 20) + b'"}', 413, "body-too-large"),
+    ("1 MiB and one", b" " * (1 << 20) + b"1", 413, "body-too-large"),
+    ("1 MiB that is JSON", b'"' + b"x" * ((1 << 20) - 2) + b'"', 400, "json-invalid"),
+    ("100,000 brackets", b"[" * 100000, 400, "json-invalid"),
+    ("100,000 nested objects", b'{"a":' * 100000 + b"1" + b"}" * 100000, 400, "json-invalid"),
+    ("65 levels", b'{"a":' * 65 + b"1" + b"}" * 65, 400, "json-invalid"),
+    ("empty", b"", 400, "json-invalid"),
+    ("an array", b"[]", 400, "json-invalid"),
+    ("a comment", b'/* */ {"name":"a"}', 400, "json-invalid"),
+    ("single quotes", b"{'name':'a'}", 400, "json-invalid"),
+    ("a key twice", b'{"name":"a","name":"b"}', 400, "json-invalid"),
+    ("escaped NUL", b'{"name":"a\\u0000b"}', 400, "json-invalid"),
+    ("not UTF-8", b'{"name":"\xff"}', 400, "json-invalid"),
+    ("2^63", b'{"memory_mb":9223372036854775808}', 400, "json-invalid"),
+    ("octal", b'{"memory_mb":010}', 400, "json-invalid"),
+    ("trailing garbage", b'{"name":"a"} x', 400, "json-invalid"),
+]
+
+
+@TAP.test
+def bodies():
+    """bodies that are too large, too deep or no strict JSON, with a length and in chunks"""
+    with Daemon(TENBOXD, FAKE_RUNTIME) as daemon:
+        for name, body, status, code in BODIES:
+            answer = daemon.request("POST", "/v1/vms", body)
+            equal((answer.status, answer.json()["code"]), (status, code), f"{name}: {answer}")
+            SCHEMA.check_answer("/v1/vms", "POST", answer)
+            connection = daemon.connect()
+            connection.send(f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Type: application/json\r\n"
+                            "Transfer-Encoding: chunked\r\n\r\n".encode())
+            for start in range(0, len(body), 65536):
+                piece = body[start:start + 65536]
+                connection.send(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+            connection.send(b"0\r\n\r\n")
+            answer = connection.read_answer()
+            equal((answer.status, answer.json()["code"]), (status, code), f"{name}, in chunks: {answer}")
+            connection.close()
+        for content_type in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx"]:
+            answer = daemon.request("POST", "/v1/vms", b"{}", content_type=content_type)
+            equal((answer.status, answer.json()["field"]), (400, "Content-Type"), content_type)
+        answer = daemon.request("POST", "/v1/vms", b"{}", content_type="application/json; charset=utf-8")
+        equal(answer.json()["field"], "name", "with a charset")
+        if not SANITIZED:
+            assert daemon.rss_kib() < 64 * 1024, daemon.rss_kib()
+
+
+@TAP.test
+def slow_clients():
+    """clients that are silent or trickle are ended, others are served meanwhile"""
+    with Daemon(TENBOXD, FAKE_RUNTIME) as daemon:
+        silent, trickling = daemon.connect(), daemon.connect()
+        trickling.send(f"GET /v1/vms HTTP/1.1\r\n{HOST}X: ".encode())
+        silent.socket.settimeout(0.2)
+        while True:
+            equal(daemon.request("GET", "/v1/vms").status, 200)
+            trickling.send(b"x")
+            try:
+                equal(silent.socket.recv(1), b"")
+                break
+            except socket.timeout:
+                continue
+        trickling.is_ended()
+        silent.close()
+        trickling.close()
+
+
+def request_when_possible(daemon):
+    """A request that may be turned away until the daemon has seen others leave."""
+    while True:
+        try:
+            return daemon.request("GET", "/v1/vms")
+        except EOFError:
+            pass
+
+
+@TAP.test
+def too_many():
+    """connections beyond the limit are turned away, and room comes back"""
+    with Daemon(TENBOXD, FAKE_RUNTIME) as daemon:
+        before = daemon.descriptor_count()
+        connections = [daemon.connect() for _ in range(256)]
+        extra = daemon.connect()
+        extra.is_ended()
+        extra.close()
+        connections[0].send(f"GET /v1/vms HTTP/1.1\r\n{HOST}\r\n".encode())
+        equal(connections[0].read_answer().status, 200)
+        for connection in connections:
+            connection.close()
+        equal(request_when_possible(daemon).status, 200)
+        for _ in range(1000):
+            equal(request_when_possible(daemon).status, 200)
+        assert daemon.descriptor_count() <= before + 4, daemon.descriptor_count()
+
+
+@TAP.test
+def clients_that_leave():
+    """clients that leave in the middle of a request leave nothing behind"""
+    pieces = [b"", b"GET /v1", f"GET /v1/vms HTTP/1.1\r\n{HOST}".encode(),
+              f"GET /v1/vms HTTP/1.1\r\n{HOST}\r\n".encode(),
+              f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Length: 50\r\n\r\nabc".encode(),
+              f"POST /v1/vms HTTP/1.1\r\n{HOST}Origin: x\r\nContent-Length: 50\r\n\r\nabc".encode(),
+              f"POST /v1/vms HTTP/1.1\r\n{HOST}Expect: 100-continue\r\nContent-Length: 5\r\n\r\n".encode()]
+    with Daemon(TENBOXD, FAKE_RUNTIME) as daemon:
+        before = daemon.descriptor_count()
+        for piece in pieces * 30:
+            connection = daemon.connect()
+            connection.send(piece)
+            connection.close()
+        equal(request_when_possible(daemon).status, 200)
+        equal(request_when_possible(daemon).status, 200)
+        assert daemon.descriptor_count() <= before + 4, daemon.descriptor_count()
+
+
+@TAP.test
+def no_descriptors():
+    """running out of descriptors pauses accepting, it does not end it"""
+    def limit():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))
+    with Daemon(TENBOXD, FAKE_RUNTIME, preexec=limit) as daemon:
+        connections = [daemon.connect() for _ in range(100)]
+        connections[0].send(f"GET /v1/vms HTTP/1.1\r\n{HOST}\r\n".encode())
+        equal(connections[0].read_answer().status, 200)
+        while "no connection can be accepted for now" not in daemon.read_log():
+            pass
+        for connection in connections:
+            connection.close()
+        equal(request_when_possible(daemon).status, 200)
+
+
+@TAP.test
+def socket_file():
+    """the socket has mode 0600, a stale one is replaced, a living daemon is named, ours is removed"""
+    with tempfile.TemporaryDirectory(prefix="tenbox-http-") as folder:
+        first = Daemon(TENBOXD, FAKE_RUNTIME, folder=folder)
+        stale = socket.socket(socket.AF_UNIX)
+        stale.bind(first.socket_path)
+        stale.close()
+        with first:
+            equal(stat.S_IMODE(os.stat(first.socket_path).st_mode), 0o600, "mode")
+            second = subprocess.run(first.command(), env=first.environment(), capture_output=True,
+                                    text=True, check=False)
+            equal(second.returncode, 4, second.stderr)
+            assert first.socket_path in second.stderr, second.stderr
+            other = Daemon(TENBOXD, FAKE_RUNTIME, folder=folder, socket_path=os.path.join(folder, "other"))
+            third = subprocess.run(other.command(), env=other.environment(), capture_output=True,
+                                   text=True, check=False)
+            equal(third.returncode, 4, third.stderr)
+            assert str(first.process.pid) in third.stderr and first.socket_path in third.stderr, third.stderr
+            assert not os.path.exists(other.socket_path)
+            equal(first.request("GET", "/v1/vms").status, 200)
+            first.process.kill()
+            first.process.wait()
+            assert os.path.exists(first.socket_path)
+        with first:
+            equal(first.request("GET", "/v1/vms").status, 200, "after a kill -9")
+            first.process.send_signal(signal.SIGHUP)
+            equal(first.request("GET", "/v1/vms").status, 200, "after SIGHUP")
+            equal(first.stop(), 0)
+            assert not os.path.exists(first.socket_path)
+        with first:
+            os.unlink(first.socket_path)
+            with open(first.socket_path, "w", encoding="ascii"):
+                pass
+            equal(first.stop(), 0)
+            assert os.path.exists(first.socket_path), "a file that is not ours was removed"
+        refused = subprocess.run(first.command(), env=first.environment(), capture_output=True, text=True,
+                                 check=False)
+        equal(refused.returncode, 2, refused.stderr)
+        assert "is no socket" in refused.stderr
+
+
+@TAP.test
+def long_socket_path():
+    """a socket path longer than an address holds"""
+    with tempfile.TemporaryDirectory(prefix="tenbox-http-") as folder:
+        deep = os.path.join(folder, *["x" * 60] * 4)
+        daemon = Daemon(TENBOXD, FAKE_RUNTIME, folder=folder, socket_path=os.path.join(deep, "s"))
+        with daemon:
+            equal(stat.S_IMODE(os.stat(deep).st_mode), 0o700, "mode of the folder")
+            descriptor = os.open(deep, os.O_PATH | os.O_DIRECTORY)
+            daemon.socket_path = f"/proc/self/fd/{descriptor}/s"
+            equal(daemon.request("GET", "/v1/vms").status, 200)
+            os.close(descriptor)
+
+
+@TAP.test
+def options():
+    """--version, --help, wrong options, readiness for a service manager"""
+    run = subprocess.run([TENBOXD, "--version"], capture_output=True, text=True, check=True)
+    assert run.stdout.startswith("tenboxd 0."), run.stdout
+    subprocess.run([TENBOXD, "--help"], capture_output=True, check=True)
+    for arguments in [["--no-such"], ["extra"], ["--ready-fd", "x"]]:
+        equal(subprocess.run([TENBOXD, *arguments], capture_output=True, check=False).returncode, 2)
+    with tempfile.TemporaryDirectory(prefix="tenbox-http-") as folder:
+        manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        manager.bind(os.path.join(folder, "notify"))
+        daemon = Daemon(TENBOXD, FAKE_RUNTIME, folder=folder)
+        environment = {**daemon.environment(), "NOTIFY_SOCKET": os.path.join(folder, "notify")}
+        process = subprocess.Popen(daemon.command(), env=environment, stderr=subprocess.DEVNULL)
+        equal(manager.recv(100), b"READY=1")
+        equal(daemon.request("GET", "/v1/vms").status, 200)
+        process.send_signal(signal.SIGINT)
+        equal(manager.recv(100), b"STOPPING=1")
+        equal(process.wait(), 0)
+
+
+@TAP.test
+def idle_memory():
+    """an idle daemon takes at most 25 MiB"""
+    if SANITIZED:
+        raise Skip("a sanitizer takes memory of its own")
+    with Daemon(TENBOXD, FAKE_RUNTIME) as daemon:
+        equal(daemon.request("GET", "/v1/vms").status, 200)
+        print(f"# {daemon.rss_kib()} KiB")
+        assert daemon.rss_kib() <= 25 * 1024, daemon.rss_kib()
+
+
+sys.exit(TAP.main())

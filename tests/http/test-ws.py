@@ -1,0 +1,551 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""/v1/ws of tenboxd: the handshake, the channels, and clients that break the rules, flood or do not read.
+Every control frame that arrives is held against the schema.
+
+    test-ws.py TENBOXD FAKE_RUNTIME SANITIZED
+"""
+import json
+import os
+import select
+import struct
+import sys
+
+from harness import BINARY, BYTES, DOCUMENT, PING, TEXT, Daemon, Schema, Tap, WebSocket, equal
+
+TENBOXD, FAKE_RUNTIME, SANITIZED = sys.argv[1], sys.argv[2], sys.argv[3] == "true"
+TAP, SCHEMA = Tap(), Schema()
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+INIT = {"type": "init", "version": 1, "extensions": [], "max_frame": 65536, "window": 262144}
+
+
+class Host:
+    """A daemon with helpers around VMs."""
+
+    def __init__(self):
+        self.daemon = Daemon(TENBOXD, FAKE_RUNTIME)
+
+    def __enter__(self):
+        self.daemon.start()
+        return self
+
+    def __exit__(self, *arguments):
+        if arguments[0] is None and self.daemon.process.poll() is None:
+            for vm in self.daemon.request("GET", "/v1/vms").json()["items"]:
+                self.post("DELETE", f"/v1/vms/{vm['id']}?force=true&wait=60")
+        self.daemon.__exit__(*arguments)
+
+    def post(self, method, target, body=None):
+        answer = self.daemon.request(method, target, body)
+        assert answer.status < 300, (method, target, answer)
+        return answer.json()
+
+    def create(self, name, cmdline="", start=True):
+        kernel = os.path.join(self.daemon.folder, "kernel")
+        with open(kernel, "wb") as file:
+            file.write(b"not really a kernel")
+        vm = self.post("POST", "/v1/vms", {"name": name, "kernel": kernel, "memory_mb": 64, "cpu_count": 1,
+                                           "cmdline": cmdline})
+        if start:
+            equal(self.act(name, "start")["state"], "done")
+        return vm
+
+    def act(self, name, verb, body=None):
+        return self.post("POST", f"/v1/vms/{name}:{verb}?wait=60", body)
+
+    def open(self, **options):
+        return WebSocket(self.daemon, SCHEMA, **options)
+
+    def check_memory(self, before, limit_kib=8 * 1024):
+        """The daemon has not grown. Sanitizers keep freed memory, so they get more room."""
+        grown = self.daemon.rss_kib() - before
+        print(f"# grew by {grown} KiB")
+        assert grown < limit_kib * (8 if SANITIZED else 1), f"the daemon grew by {grown} KiB"
+
+
+def ready(client, identifier):
+    frame = client.read_control()
+    equal(frame, {"type": "ready", "id": identifier, "credit": 262144})
+
+
+def read_bytes(client, identifier, text):
+    """Reads console output until @text is in it."""
+    seen = b""
+    while text not in seen:
+        message = client.read_message()
+        if isinstance(message, dict):
+            raise AssertionError(f"{message} after {seen!r}")
+        equal(message[:2], (identifier, BYTES), "channel and kind")
+        seen += message[2]
+    return seen
+
+
+@TAP.test
+def handshake():
+    """the handshake: what makes a WebSocket, and what does not"""
+    good = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Key: " + KEY,
+            "Sec-WebSocket-Version: 13"]
+    with Host() as host:
+        for missing in good:
+            answer = host.daemon.request("GET", "/v1/ws", headers=[line for line in good if line != missing])
+            SCHEMA.check_answer("/v1/ws", "GET", answer)
+            equal((answer.status, answer.json()["field"]), (400, missing.split(":")[0]), missing)
+        for index, wrong in [(0, "Upgrade: h2c"), (1, "Connection: keep-alive"),
+                             (2, "Sec-WebSocket-Key: short"), (3, "Sec-WebSocket-Version: 8")]:
+            answer = host.daemon.request("GET", "/v1/ws", headers=good[:index] + [wrong] + good[index + 1:])
+            equal((answer.status, answer.json()["field"]), (400, wrong.split(":")[0]), wrong)
+        answer = host.daemon.request("GET", "/v1/ws", headers=good + [good[2]])
+        equal(answer.status, 400, "the key twice")
+        answer = host.daemon.request("GET", "/v1/ws", headers=good + ["Origin: http://localhost"])
+        equal((answer.status, answer.json()["code"]), (403, "forbidden"))
+        answer = host.daemon.request("GET", "/v1/ws", headers=good + [
+            "Sec-WebSocket-Extensions: permessage-deflate", "Sec-WebSocket-Protocol: x"])
+        equal(answer.status, 101)
+        assert "sec-websocket-extensions" not in answer.headers, answer.headers
+        assert "sec-websocket-protocol" not in answer.headers, answer.headers
+        # Bytes sent together with the request are not lost.
+        connection = host.daemon.connect()
+        connection.send(("GET /v1/ws HTTP/1.1\r\nHost: x\r\n" + "\r\n".join(good) + "\r\n\r\n").encode() +
+                        WebSocket.frame(TEXT, json.dumps(INIT).encode()) + WebSocket.frame(PING, b"early"))
+        equal(connection.read_answer().status, 101)
+        while b"early" not in connection.buffer:
+            assert connection.receive()
+        connection.close()
+
+
+@TAP.test
+def console():
+    """a console: what was there, both ways, two readers, the end"""
+    with Host() as host:
+        host.create("a", cmdline="burst=1000")
+        first, second = host.open(), host.open()
+        for client in (first, second):
+            client.subscribe(7, "console", "a")
+            ready(client, 7)
+        first.payload(7, b"hello-from-one\n")
+        read_bytes(first, 7, b"hello-from-one")
+        seen = read_bytes(second, 7, b"hello-from-one")
+        assert len(seen) > 1000, "no replay"
+        second.payload(7, b"and-two\n")
+        read_bytes(first, 7, b"and-two")
+        read_bytes(second, 7, b"and-two")
+
+        second.subscribe(8, "console", "a", replay=False)
+        ready(second, 8)
+        first.payload(7, b"three\n")
+        messages = {7: b"", 8: b""}
+        while any(b"three" not in text for text in messages.values()):
+            identifier, _, data = second.read_message()
+            messages[identifier] += data
+        assert b"and-two" not in messages[8], "replayed although not asked to"
+
+        second.control({"type": "close", "id": 8})
+        equal(second.read_control(), {"type": "close", "id": 8})
+        host.act("a", "stop", {"force": True})
+        for client in (first, second):
+            frame = None
+            while not isinstance(frame, dict):
+                frame = client.read_message()
+            equal((frame["type"], frame["id"], frame.get("code")), ("close", 7, None))
+            client.control({"type": "close", "id": 7})
+        # The id is free again.
+        first.subscribe(7, "events")
+        ready(first, 7)
+        for client in (first, second):
+            client.close()
+
+
+@TAP.test
+def big_input():
+    """300 KiB of input pass through the guest's small credit, and come back as echo"""
+    with Host() as host:
+        host.create("a")
+        client = host.open()
+        client.subscribe(1, "console", "a")
+        ready(client, 1)
+        line = b"x" * 1023 + b"\n"
+        credit, left, echoed = 262144, 300, 0
+        while echoed < 300 * 1023:
+            while left and credit >= len(line):
+                client.payload(1, line)
+                credit -= len(line)
+                left -= 1
+            message = client.read_message()
+            if isinstance(message, dict):
+                equal((message["type"], message["id"]), ("credit", 1))
+                credit += message["bytes"]
+            else:
+                echoed += message[2].count(b"x")
+                client.control({"type": "credit", "id": 1, "bytes": len(message[2])})
+        equal((left, echoed), (0, 300 * 1023))
+        client.close()
+
+
+@TAP.test
+def refused_channels():
+    """channels that cannot be had are closed with the reason"""
+    with Host() as host:
+        host.create("a", start=False)
+        client = host.open()
+        for identifier, (kind, vm, options, code) in enumerate([
+                ("console", "nobody", {}, "vm-not-found"), ("console", "a", {}, "vm-not-running"),
+                ("console", None, {}, "field-invalid"), ("events", "a", {}, "field-invalid"),
+                ("state", "nobody", {}, "vm-not-found"), ("state", None, {}, "field-invalid"),
+                ("display", "a", {}, "unsupported"), ("console", "a", {"frob": 1}, "field-unknown"),
+                ("console", "a", {"replay": "yes"}, "field-invalid"),
+                ("events", None, {"replay": True}, "field-unknown")], 1):
+            frame = {"type": "subscribe", "id": identifier, "channel": kind, "options": options}
+            if vm:
+                frame["vm_id"] = vm
+            client.control(frame, check=False)
+            answer = client.read_control()
+            equal((answer["type"], answer["id"], answer["code"]), ("close", identifier, code), kind)
+            assert answer["detail"], answer
+            client.control({"type": "close", "id": identifier})
+        client.control({"type": "ping", "nonce": "still here"})
+        equal(client.read_control(), {"type": "pong", "nonce": "still here"})
+        client.close()
+
+
+@TAP.test
+def channel_limit():
+    """64 channels a socket, no more; their ids come back"""
+    with Host() as host:
+        client = host.open()
+        for identifier in range(1, 65):
+            client.subscribe(identifier, "events")
+            ready(client, identifier)
+        client.subscribe(65, "events")
+        equal(client.read_control()["code"], "unsupported")
+        client.control({"type": "close", "id": 7})
+        equal(client.read_control(), {"type": "close", "id": 7})
+        client.subscribe(7, "events")
+        ready(client, 7)
+        client.close()
+
+
+@TAP.test
+def events():
+    """events: the journal of a life without gaps; state: the documents of one VM"""
+    with Host() as host:
+        journal, state = host.open(), host.open()
+        journal.subscribe(1, "events")
+        ready(journal, 1)
+        vm = host.create("a", start=False)
+        state.subscribe(2, "state", "a")
+        ready(state, 2)
+        equal(host.act("a", "start")["state"], "done")
+        host.post("PATCH", "/v1/vms/a", {"description": "new"})
+        host.act("a", "stop", {"force": True})
+        host.post("DELETE", "/v1/vms/a?wait=60")
+
+        types, sequence, epoch = [], None, None
+        while "vm.deleted" not in types or types[-1] != "operation.changed":
+            identifier, kind, data = journal.read_message()
+            equal((identifier, kind), (1, DOCUMENT))
+            event = json.loads(data)
+            SCHEMA.validate(event, "Event")
+            equal(event["vm_id"], vm["id"])
+            if sequence is not None:
+                equal((event["sequence"], event["epoch"]), (sequence + 1, epoch), "a gap in the journal")
+            sequence, epoch = event["sequence"], event["epoch"]
+            types.append(event["type"])
+        equal(types[0], "vm.created")
+        assert {"vm.state", "vm.changed", "operation.changed"} <= set(types), types
+
+        states, generation, message = [], -1, None
+        while not isinstance(message, dict):
+            message = state.read_message()
+            if not isinstance(message, dict):
+                document = json.loads(message[2])
+                SCHEMA.validate(document, "Vm")
+                assert document["generation"] > generation, "an older document came later"
+                generation = document["generation"]
+                states.append(document["state"])
+        equal((message["type"], message["id"], message["code"]), ("close", 2, "vm-not-found"))
+        equal((states[0], states[-1]), ("stopped", "stopped"))
+        assert "running" in states, states
+        journal.close()
+        state.close()
+
+
+def violation(host, *messages, init=True):
+    """Sends raw bytes on a new socket; returns the error frame and the close status."""
+    client = host.open(init=init)
+    error = None
+    for message in messages:
+        client.send(message)
+    try:
+        while True:
+            message = client.read_message()
+            if isinstance(message, dict) and message["type"] == "error":
+                error = message
+    except EOFError as ended:
+        status = ended.args[0]
+    client.send(WebSocket.frame(8, struct.pack(">H", 1000)))
+    client.is_ended()
+    client.close()
+    return error, status
+
+
+@TAP.test
+def violations():
+    """clients that break the protocol are told and lose the socket, and only that"""
+    def text(value):
+        return WebSocket.frame(TEXT, value if isinstance(value, bytes) else json.dumps(value).encode())
+
+    def payload(identifier=7, sequence=0, kind=BYTES, flags=0, data=b"x"):
+        return WebSocket.frame(BINARY, struct.pack("<BBHI", kind, flags, identifier, sequence) + data)
+
+    with Host() as host:
+        host.create("a")
+        subscribe = text({"type": "subscribe", "id": 7, "channel": "console", "vm_id": "a"})
+        init = text(INIT)
+        for name, messages in [
+                ("no init", [subscribe]), ("init twice", [init, init]),
+                ("version 2", [text({**INIT, "version": 2})]),
+                ("no JSON", [init, text(b"hello")]), ("an array", [init, text([])]),
+                ("no type", [init, text({})]),
+                ("deep", [init, text(b"[" * 30000)]),
+                ("a key twice", [init, text(b'{"type":"ping","type":"ping"}')]),
+                ("id 0", [init, text({"type": "subscribe", "id": 0, "channel": "console"})]),
+                ("id 65536", [init, text({"type": "subscribe", "id": 65536, "channel": "console"})]),
+                ("id twice", [init, subscribe, subscribe]),
+                ("ready from a client", [init, subscribe, text({"type": "ready", "id": 7, "credit": 1})]),
+                ("payload for nobody", [init, payload()]),
+                ("short payload", [init, WebSocket.frame(BINARY, b"\1\0\7")]),
+                ("unknown kind", [init, payload(kind=9)]), ("unknown flags", [init, payload(flags=1)]),
+                ("payload for events", [init, text({"type": "subscribe", "id": 7, "channel": "events"}),
+                                        payload()])]:
+            error, status = violation(host, *messages, init=False)
+            assert error is not None and error["code"] == "protocol-error", (name, error)
+            equal(status, 1008, name)
+        for name, message, wanted in [
+                ("no mask", WebSocket.frame(TEXT, b"{}", masked=False), 1002),
+                ("not UTF-8", text(b"\xff\xfe"), 1007),
+                ("64 KiB and one", WebSocket.frame(BINARY, b"x" * 65537), 1009),
+                ("reserved opcode", WebSocket.frame(3, b""), 1002),
+                ("continuation of nothing", WebSocket.frame(0, b"x"), 1002)]:
+            _, status = violation(host, message)
+            equal(status, wanted, name)
+        client = host.open()
+        client.subscribe(7, "console", "a")
+        ready(client, 7)
+        client.close()
+
+
+@TAP.test
+def beyond_credit():
+    """input beyond the credit ends the socket; the daemon holds no more than the credit"""
+    with Host() as host:
+        host.create("a", cmdline="no-credit")
+        before = host.daemon.rss_kib()
+        client = host.open()
+        client.subscribe(7, "console", "a")
+        ready(client, 7)
+        for _ in range(5):
+            client.payload(7, b"x" * 60000)
+        while True:
+            message = client.read_message()
+            if isinstance(message, dict):
+                break
+        equal((message["type"], message["code"]), ("error", "protocol-error"))
+        assert "credit" in message["detail"], message
+        equal(client.read_close_status(), 1008)
+        client.close()
+        host.check_memory(before)
+
+
+@TAP.test
+def ping_flood():
+    """20,000 pings from a client that does not read cost nothing, and each gets its pong"""
+    with Host() as host:
+        before = host.daemon.rss_kib()
+        client = host.open()
+        client.socket.setblocking(False)
+        flood = b"".join(WebSocket.frame(PING, struct.pack(">I", number) * 25) for number in range(20000))
+        sent = 0
+        # Until the kernel's buffers are full in both directions and the daemon has stopped receiving.
+        while select.select([], [client.socket], [], 1.0)[1] and sent < len(flood):
+            sent += client.socket.send(flood[sent:sent + 65536])
+        host.check_memory(before)
+        assert sent < len(flood), "the daemon took in everything while nobody read"
+        received = b""
+        wanted = 20000 * 102
+        while len(received) < wanted:
+            readable, writable, _ = select.select([client.socket],
+                                                  [client.socket] if sent < len(flood) else [], [])
+            if writable:
+                sent += client.socket.send(flood[sent:sent + 65536])
+            if readable:
+                data = client.socket.recv(1 << 20)
+                assert data, "the daemon closed"
+                received += data
+        equal(received == b"".join(b"\x8a\x64" + struct.pack(">I", number) * 25 for number in range(20000)),
+              True, "the pongs")
+        host.check_memory(before)
+        client.close()
+
+
+@TAP.test
+def unfinished_fragments():
+    """fragments that never end are bounded at one message"""
+    with Host() as host:
+        before = host.daemon.rss_kib()
+        clients = []
+        for _ in range(20):
+            client = host.open()
+            client.send(WebSocket.frame(BINARY, b"", final=False))
+            client.send(WebSocket.frame(0, b"", final=False) * 20000)
+            client.send(WebSocket.frame(0, b"x", final=False) * 65536)
+            clients.append(client)
+        for client in clients:
+            client.control({"type": "ping"}, check=False)  # a text inside a message: refused
+            equal(client.read_close_status(), 1002)
+        host.check_memory(before)
+        for client in clients:
+            client.close()
+        client = host.open()
+        client.send(WebSocket.frame(BINARY, b"", final=False))
+        client.send(WebSocket.frame(0, b"x" * 1000, final=False) * 66)
+        equal(client.read_close_status(), 1009)
+        client.close()
+
+
+@TAP.test
+def slow_reader():
+    """a console whose client does not read loses old output and is told how much, at no cost to others"""
+    with Host() as host:
+        host.create("a", cmdline="quiet")
+        slow, fast = host.open(), host.open()
+        for client in (slow, fast):
+            client.subscribe(7, "console", "a")
+            ready(client, 7)
+        before = host.daemon.rss_kib()
+        total = 0
+        # 16 MiB of output; only one client reads, and grants credit.
+        for number in range(64):
+            fast.payload(7, b"@burst 262144\n")
+            want, got = 200000, 0
+            while got < want:
+                message = fast.read_message()
+                if isinstance(message, dict):
+                    equal((message["type"], message["id"]), ("skipped", 7))
+                    got += message["bytes"]
+                else:
+                    got += len(message[2])
+                    fast.control({"type": "credit", "id": 7, "bytes": len(message[2])})
+            total += got
+        assert total >= 64 * 200000
+        host.check_memory(before)
+        # The slow one gets what was on its way, at most the window, then stops for want of credit.
+        kept = 0
+        while kept < 262144:
+            message = slow.read_message()
+            if isinstance(message, tuple):
+                kept += len(message[2])
+        equal(kept, 262144, "bytes without further credit")
+        slow.control({"type": "credit", "id": 7, "bytes": 262144})
+        message = slow.read_message()
+        while not isinstance(message, dict):
+            message = slow.read_message()
+        equal(message["type"], "skipped", message)
+        assert message["bytes"] > 8 << 20, message
+        slow.close()
+        fast.close()
+
+
+@TAP.test
+def slow_listener():
+    """an events client that does not read loses the channel, not the daemon its memory"""
+    with Host() as host:
+        host.create("a", start=False)
+        client = host.open()
+        client.subscribe(1, "events")
+        ready(client, 1)
+        before = host.daemon.rss_kib()
+        number = 0
+        # Each change is one event of about 4.5 KiB; the window and the queue hold 1.25 MiB.
+        for number in range(600):
+            host.post("PATCH", "/v1/vms/a", {"description": str(number % 10) * 4000})
+        host.check_memory(before)
+        message = None
+        while not isinstance(message, dict):
+            message = client.read_message()
+        equal((message["type"], message["id"], message["code"]), ("close", 1, "timed-out"))
+        client.close()
+
+
+@TAP.test
+def shutting_down():
+    """the daemon's end is told to channels and sockets"""
+    with Host() as host:
+        host.create("a")
+        client = host.open()
+        client.subscribe(1, "console", "a")
+        client.subscribe(2, "events")
+        waiting = {1, 2}
+        while waiting:
+            message = client.read_message()
+            if isinstance(message, dict):
+                equal(message["type"], "ready")
+                waiting.remove(message["id"])
+        silent = host.daemon.connect()
+        host.daemon.process.terminate()
+        closed = set()
+        while closed < {1, 2}:
+            message = client.read_message()
+            if isinstance(message, dict):
+                equal((message["type"], message["code"]), ("close", "shutting-down"))
+                closed.add(message["id"])
+        equal(client.read_close_status(), 1001)
+        client.send(WebSocket.frame(8, struct.pack(">H", 1001)))
+        equal(host.daemon.process.wait(), 0)
+        client.close()
+        silent.close()
+        host.daemon.start()
+
+
+@TAP.test
+def shutting_down_unheard():
+    """clients that do not answer the end do not hold it up"""
+    with Host() as host:
+        host.create("a")
+        client = host.open()
+        client.subscribe(1, "console", "a")
+        client.subscribe(2, "events")
+        client.subscribe(3, "state", "a")
+        while sum(client.received.values()) < 2:
+            client.read_message()
+        equal(host.daemon.stop(), 0)
+        client.close()
+        host.daemon.start()
+
+
+@TAP.test
+def many_sockets():
+    """sockets come and go, in order and not, without leaving anything"""
+    with Host() as host:
+        host.create("a")
+        host.open().close()
+        before = host.daemon.descriptor_count()
+        for number in range(100):
+            client = host.open()
+            client.subscribe(1, "console", "a")
+            client.subscribe(2, "state", "a")
+            client.subscribe(3, "events")
+            if number % 2:
+                while len(client.received) < 1:
+                    client.read_message()
+            if number % 3 == 0:
+                client.send(WebSocket.frame(8, struct.pack(">H", 1000)))
+                equal(client.read_close_status(), 1000)
+            client.close()
+        # A request that comes later is served when all of that was seen.
+        host.daemon.request("GET", "/v1/vms")
+        host.daemon.request("GET", "/v1/vms")
+        while host.daemon.descriptor_count() > before:
+            host.daemon.request("GET", "/v1/vms")
+
+
+sys.exit(TAP.main())

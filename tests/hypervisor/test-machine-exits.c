@@ -1,0 +1,925 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A machine on a KVM that this test plays: what no guest can be made to do at will happens here on any
+ * host. KVM's internal errors, refused entries, exits nobody knows, an exit page with nonsense in it,
+ * writes that were kept back, and an errno from each ioctl() in turn, at creation and at a reset.
+ *
+ * The linker sends every ioctl() through __wrap_ioctl() (-Wl,--wrap=ioctl). VMs and vCPUs are memfds;
+ * KVM_RUN of vCPU 0 plays a list of steps, one a call, then waits for a kick as an idle guest does.
+ */
+#include <dirent.h>
+#include <elf.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include "hypervisor/machine/machine-private.h"
+#include "tests/hypervisor/tap.h"
+
+#define RUN_PAGE_SIZE 4096u
+#define RUN_SIZE      (3 * RUN_PAGE_SIZE)
+#define DATA_OFFSET   RUN_PAGE_SIZE
+#define RING_PAGE     2
+
+#define HANG_LIMIT_MS 60000
+
+/* --- the KVM ----------------------------------------------------------------------------------- */
+
+struct step {
+    /* Fills the page as KVM would before it returns from KVM_RUN; NULL: KVM_RUN fails. */
+    void (*fill)(struct kvm_run *run, const struct step *step);
+    int error;
+    uint64_t number; /* for fill() */
+    uint64_t value;  /* for fill() */
+    unsigned int size, count;
+    /* Looks at the page when the vCPU comes back, with what a read has brought. */
+    void (*check)(const struct kvm_run *run, const struct step *step);
+};
+
+struct vcpu {
+    int fd;
+    struct kvm_run *run;
+};
+
+static struct {
+    const struct step *steps;
+    size_t step_count;
+    size_t position;
+    const struct step *pending; /* its check is due */
+    struct vcpu vcpus[HV_MACHINE_MAX_VCPUS];
+    unsigned int vcpu_count;
+
+    int version;
+    int mmap_size;
+    int max_vcpus;
+    unsigned int missing; /* this capability; UINT32_MAX: none */
+    int countdown;        /* the call with this number, from 0, fails with EIO; -1: none */
+    int calls;
+    unsigned long failed_request;
+} kvm;
+
+int __wrap_ioctl(int fd, unsigned long request, ...);
+
+static void forget_vcpus(void)
+{
+    for (unsigned int i = 0; i < kvm.vcpu_count; i++) {
+        munmap(kvm.vcpus[i].run, RUN_SIZE);
+    }
+    kvm.vcpu_count = 0;
+}
+
+static void reset_kvm(void)
+{
+    forget_vcpus();
+    kvm.steps = NULL;
+    kvm.step_count = kvm.position = 0;
+    kvm.pending = NULL;
+    kvm.version = KVM_API_VERSION;
+    kvm.mmap_size = RUN_SIZE;
+    kvm.max_vcpus = HV_MACHINE_MAX_VCPUS;
+    kvm.missing = UINT32_MAX;
+    kvm.countdown = -1;
+    kvm.calls = 0;
+}
+
+static int fail(int error)
+{
+    errno = error;
+    return -1;
+}
+
+static int check_extension(unsigned int capability)
+{
+    if (capability == kvm.missing) {
+        return 0;
+    }
+    switch (capability) {
+    case KVM_CAP_COALESCED_MMIO: return RING_PAGE;
+    case KVM_CAP_MAX_VCPUS: return kvm.max_vcpus;
+    case KVM_CAP_NR_VCPUS: return 0;
+    case KVM_CAP_PMU_CAPABILITY: return KVM_PMU_CAP_DISABLE;
+    default: return 1;
+    }
+}
+
+static int create_vcpu(unsigned long id)
+{
+    struct vcpu *vcpu = &kvm.vcpus[id];
+
+    if (id != kvm.vcpu_count) {
+        tap_bail("vCPUs are not created in order");
+    }
+    vcpu->fd = memfd_create("fake-vcpu", MFD_CLOEXEC);
+    if (vcpu->fd < 0 || ftruncate(vcpu->fd, RUN_SIZE) < 0) {
+        tap_bail("no memfd");
+    }
+    vcpu->run = mmap(NULL, RUN_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
+    if (vcpu->run == MAP_FAILED) {
+        tap_bail("no memory");
+    }
+    kvm.vcpu_count++;
+    return vcpu->fd;
+}
+
+/* As a guest that halts: until immediate_exit is set, which a signal comes with. */
+static int idle(struct kvm_run *run)
+{
+    sigset_t kick, previous;
+
+    sigemptyset(&kick);
+    sigaddset(&kick, SIGRTMIN);
+    pthread_sigmask(SIG_BLOCK, &kick, &previous);
+    while (!__atomic_load_n(&run->immediate_exit, __ATOMIC_ACQUIRE)) {
+        sigsuspend(&previous);
+    }
+    pthread_sigmask(SIG_SETMASK, &previous, NULL);
+    return fail(EINTR);
+}
+
+static int run_vcpu(int fd)
+{
+    struct kvm_run *run = NULL;
+    const struct step *step;
+
+    for (unsigned int i = 0; i < kvm.vcpu_count; i++) {
+        if (kvm.vcpus[i].fd == fd) {
+            run = kvm.vcpus[i].run;
+        }
+    }
+    if (!run) {
+        tap_bail("KVM_RUN on something else");
+    }
+    if (run == kvm.vcpus[0].run && kvm.pending) {
+        step = kvm.pending;
+        kvm.pending = NULL;
+        step->check(run, step);
+    }
+    if (__atomic_load_n(&run->immediate_exit, __ATOMIC_ACQUIRE)) {
+        return fail(EINTR);
+    }
+    if (run != kvm.vcpus[0].run || kvm.position == kvm.step_count) {
+        return idle(run);
+    }
+    step = &kvm.steps[kvm.position++];
+    if (!step->fill) {
+        return fail(step->error);
+    }
+    step->fill(run, step);
+    kvm.pending = step->check ? step : NULL;
+    return 0;
+}
+
+int __wrap_ioctl(int fd, unsigned long request, ...)
+{
+    va_list arguments;
+    void *pointer;
+
+    va_start(arguments, request);
+    pointer = va_arg(arguments, void *);
+    va_end(arguments);
+    if (request != KVM_RUN && kvm.countdown == kvm.calls++) {
+        kvm.failed_request = request;
+        return fail(EIO);
+    }
+    switch (request) {
+    case KVM_GET_API_VERSION: return kvm.version;
+    case KVM_CHECK_EXTENSION: return check_extension((unsigned int)(uintptr_t)pointer);
+    case KVM_GET_VCPU_MMAP_SIZE: return kvm.mmap_size;
+    case KVM_CREATE_VM: forget_vcpus(); return memfd_create("fake-vm", MFD_CLOEXEC);
+    case KVM_CREATE_VCPU: return create_vcpu((unsigned long)(uintptr_t)pointer);
+    case KVM_GET_SUPPORTED_CPUID: {
+        struct kvm_cpuid2 *list = pointer;
+
+        list->nent = 2;
+        list->entries[0] = (struct kvm_cpuid_entry2){.function = 1};
+        list->entries[1] = (struct kvm_cpuid_entry2){.function = 0x80000008, .eax = 40};
+        return 0;
+    }
+    case KVM_GET_SREGS: memset(pointer, 0, sizeof(struct kvm_sregs)); return 0;
+    case KVM_SET_MSRS: return (int)((struct kvm_msrs *)pointer)->nmsrs;
+    case KVM_RUN: return run_vcpu(fd);
+    default: return 0;
+    }
+}
+
+/* --- the owner --------------------------------------------------------------------------------- */
+
+struct fixture {
+    struct hv_loop *loop;
+    struct hv_machine *machine;
+    int kernel_fd;
+    char output[64];
+    size_t output_length;
+    char log[512];
+    unsigned int resets, stops;
+    enum hv_machine_exit exit;
+    uint64_t detail;
+};
+
+/* Called by the vCPU, looked at when the machine has stopped. */
+static void console_output(void *opaque, const uint8_t *data, size_t length)
+{
+    struct fixture *fixture = opaque;
+
+    for (size_t i = 0; i < length && fixture->output_length < sizeof(fixture->output) - 1; i++) {
+        fixture->output[fixture->output_length++] = (char)data[i];
+    }
+}
+
+static void log_line(void *opaque, int priority, const char *line)
+{
+    struct fixture *fixture = opaque;
+
+    snprintf(fixture->log, sizeof(fixture->log), "%s", line);
+}
+
+static void ignore(void *opaque)
+{
+}
+
+static void reset_done(void *opaque, enum hv_reset_source source)
+{
+    struct fixture *fixture = opaque;
+
+    fixture->resets += source == HV_RESET_BY_GUEST;
+}
+
+static void stopped(void *opaque, enum hv_machine_exit exit, uint64_t detail)
+{
+    struct fixture *fixture = opaque;
+
+    fixture->stops++;
+    fixture->exit = exit;
+    fixture->detail = detail;
+    hv_loop_quit(fixture->loop);
+}
+
+static const struct hv_machine_ops machine_ops = {
+    .console_output = console_output,
+    .console_input_ready = ignore,
+    .paused = ignore,
+    .reset_done = reset_done,
+    .stopped = stopped,
+    .log = log_line,
+};
+
+/* The smallest ELF that is a PVH kernel. Its code is never run. */
+static int make_kernel(void)
+{
+    static const uint32_t note[] = {4, 4, 18, 0x006e6558 /* "Xen" */, 0x100000};
+    struct {
+        Elf64_Ehdr elf;
+        Elf64_Phdr headers[2];
+        uint32_t note[HV_ARRAY_SIZE(note)];
+    } file = {
+        .elf =
+            {
+                .e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB},
+                .e_machine = EM_X86_64,
+                .e_phoff = sizeof(Elf64_Ehdr),
+                .e_phentsize = sizeof(Elf64_Phdr),
+                .e_phnum = 2,
+            },
+        .headers = {{.p_type = PT_LOAD, .p_paddr = 0x100000, .p_filesz = 16, .p_memsz = 16},
+                    {.p_type = PT_NOTE,
+                     .p_offset = offsetof(__typeof__(file), note),
+                     .p_filesz = sizeof(note),
+                     .p_align = 4}},
+    };
+    int fd = memfd_create("kernel", MFD_CLOEXEC);
+
+    memcpy(file.note, note, sizeof(note));
+    if (fd < 0 || write(fd, &file, sizeof(file)) != sizeof(file)) {
+        tap_bail("no kernel file");
+    }
+    return fd;
+}
+
+static int create(struct fixture *fixture, unsigned int vcpu_count, struct hv_reason *ret_reason)
+{
+    const struct hv_machine_config config = {
+        .kvm_fd = fixture->kernel_fd, /* any descriptor: the test is KVM */
+        .kernel_fd = fixture->kernel_fd,
+        .initrd_fd = -1,
+        .command_line = "",
+        .memory_size = UINT64_C(16) << 20,
+        .vcpu_count = vcpu_count,
+    };
+
+    memset(fixture->output, 0, sizeof(fixture->output));
+    memset(fixture->log, 0, sizeof(fixture->log));
+    fixture->output_length = 0;
+    fixture->resets = fixture->stops = 0;
+    fixture->exit = HV_MACHINE_EXIT_NONE;
+    fixture->detail = 0;
+    return hv_machine_create(fixture->loop, &config, &machine_ops, fixture, &fixture->machine,
+                             ret_reason);
+}
+
+static void destroy(struct fixture *fixture)
+{
+    hv_machine_destroy(fixture->machine);
+    fixture->machine = NULL;
+}
+
+/* Plays @steps to the end of the machine; if they do not end it, the test hangs. */
+static void play(struct fixture *fixture, const struct step *steps, size_t count)
+{
+    struct hv_reason reason;
+
+    reset_kvm();
+    kvm.steps = steps;
+    kvm.step_count = count;
+    if (create(fixture, 1, &reason) < 0) {
+        tap_bail(reason.text ? reason.text : "no machine");
+    }
+    hv_machine_start(fixture->machine);
+    hv_loop_run(fixture->loop);
+}
+#define PLAY(steps) play(fixture, steps, HV_ARRAY_SIZE(steps))
+
+static uint64_t count_of(const struct fixture *fixture, const char *name)
+{
+    struct hv_exit_count rows[64];
+    size_t count = hv_machine_exit_counts(fixture->machine, rows, HV_ARRAY_SIZE(rows));
+
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(rows[i].name, name) == 0) {
+            return rows[i].count;
+        }
+    }
+    return UINT64_MAX;
+}
+
+/* --- steps ------------------------------------------------------------------------------------- */
+
+static void fill_exit(struct kvm_run *run, const struct step *step)
+{
+    run->exit_reason = (uint32_t)step->number;
+}
+
+static void fill_entry_failure(struct kvm_run *run, const struct step *step)
+{
+    run->exit_reason = KVM_EXIT_FAIL_ENTRY;
+    run->fail_entry.hardware_entry_failure_reason = step->value;
+}
+
+static void fill_internal_error(struct kvm_run *run, const struct step *step)
+{
+    run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
+    run->internal.suberror = (uint32_t)step->value;
+    run->internal.ndata = step->count;
+    for (size_t i = 0; i < HV_ARRAY_SIZE(run->internal.data); i++) {
+        run->internal.data[i] = UINT64_C(0xabcdef0123456700) + i;
+    }
+}
+
+static void fill_system_event(struct kvm_run *run, const struct step *step)
+{
+    run->exit_reason = KVM_EXIT_SYSTEM_EVENT;
+    run->system_event.type = (uint32_t)step->value;
+}
+
+static void fill_port(struct kvm_run *run, const struct step *step, unsigned int direction)
+{
+    run->exit_reason = KVM_EXIT_IO;
+    run->io.direction = (uint8_t)direction;
+    run->io.port = (uint16_t)step->number;
+    run->io.size = (uint8_t)step->size;
+    run->io.count = step->count;
+    run->io.data_offset = DATA_OFFSET;
+    memset((uint8_t *)run + DATA_OFFSET, 0xee, RUN_PAGE_SIZE);
+    if (direction == KVM_EXIT_IO_OUT) {
+        memcpy((uint8_t *)run + DATA_OFFSET, &step->value, sizeof(step->value));
+    }
+}
+
+static void fill_out(struct kvm_run *run, const struct step *step)
+{
+    fill_port(run, step, KVM_EXIT_IO_OUT);
+}
+
+static void fill_in(struct kvm_run *run, const struct step *step)
+{
+    fill_port(run, step, KVM_EXIT_IO_IN);
+}
+
+/* The same with data where there are none: the offset is in @value. */
+static void fill_out_at(struct kvm_run *run, const struct step *step)
+{
+    fill_port(run, step, KVM_EXIT_IO_OUT);
+    run->io.data_offset = step->value;
+}
+
+static void fill_memory(struct kvm_run *run, const struct step *step, bool is_write)
+{
+    run->exit_reason = KVM_EXIT_MMIO;
+    run->mmio.phys_addr = step->number;
+    run->mmio.len = step->size;
+    run->mmio.is_write = is_write;
+    memcpy(run->mmio.data, &step->value, sizeof(run->mmio.data));
+}
+
+static void fill_load(struct kvm_run *run, const struct step *step)
+{
+    fill_memory(run, step, false);
+}
+
+static void fill_store(struct kvm_run *run, const struct step *step)
+{
+    fill_memory(run, step, true);
+}
+
+/* What reads brought, in the order of their steps. */
+static uint64_t brought[8];
+static size_t brought_count;
+
+static void note_port(const struct kvm_run *run, const struct step *step)
+{
+    uint64_t value = 0;
+
+    memcpy(&value, (const uint8_t *)run + DATA_OFFSET, sizeof(value));
+    brought[brought_count++] = value;
+}
+
+static void note_memory(const struct kvm_run *run, const struct step *step)
+{
+    uint64_t value = 0;
+
+    memcpy(&value, run->mmio.data, sizeof(value));
+    brought[brought_count++] = value;
+}
+
+/* Writes wait in the ring: @count of them, to port @number, the last of @value. */
+static void fill_ring(struct kvm_run *run, const struct step *step)
+{
+    struct kvm_coalesced_mmio_ring *ring = (void *)((uint8_t *)run + RING_PAGE * RUN_PAGE_SIZE);
+    const uint32_t capacity = (RUN_PAGE_SIZE - sizeof(*ring)) / sizeof(ring->coalesced_mmio[0]);
+
+    for (unsigned int i = 0; i < step->count; i++) {
+        uint64_t value = step->value - (step->count - 1 - i) * 4;
+
+        ring->coalesced_mmio[ring->last] = (struct kvm_coalesced_mmio){
+            .phys_addr = step->number,
+            .len = step->size,
+            .pio = 1,
+        };
+        memcpy(ring->coalesced_mmio[ring->last].data, &value, sizeof(value));
+        ring->last = (ring->last + 1) % capacity;
+    }
+    run->exit_reason = KVM_EXIT_INTR;
+}
+
+#define POWER_OFF                                                                                  \
+    {                                                                                              \
+        .fill = fill_out, .number = 0x600, .value = 0x34, .size = 1, .count = 1                    \
+    }
+
+/* --- how a machine ends ------------------------------------------------------------------------ */
+
+static void ends(struct fixture *fixture, const struct step *step, enum hv_machine_exit exit,
+                 uint64_t detail, const char *what)
+{
+    play(fixture, step, 1);
+    tap_ok(fixture->exit == exit && fixture->detail == detail && fixture->stops == 1,
+           "%s: %s, detail %#llx", what, hv_machine_exit_name(fixture->exit),
+           (unsigned long long)fixture->detail);
+    destroy(fixture);
+}
+
+static void test_endings(struct fixture *fixture)
+{
+    static const struct {
+        const char *what;
+        struct step step;
+        enum hv_machine_exit exit;
+        uint64_t detail;
+        const char *log; /* a part of it */
+    } cases[] = {
+        {"a triple fault",
+         {.fill = fill_exit, .number = KVM_EXIT_SHUTDOWN},
+         HV_MACHINE_EXIT_TRIPLE_FAULT,
+         0,
+         ""},
+        {"a refused entry",
+         {.fill = fill_entry_failure, .value = 0x80000021},
+         HV_MACHINE_EXIT_ENTRY_FAILED,
+         0x80000021,
+         ""},
+        {"an internal error",
+         {.fill = fill_internal_error, .value = KVM_INTERNAL_ERROR_EMULATION, .count = 2},
+         HV_MACHINE_EXIT_INTERNAL_ERROR,
+         KVM_INTERNAL_ERROR_EMULATION,
+         "internal error 1, data: abcdef0123456700 abcdef0123456701"},
+        {"an internal error without data",
+         {.fill = fill_internal_error, .value = KVM_INTERNAL_ERROR_DELIVERY_EV},
+         HV_MACHINE_EXIT_INTERNAL_ERROR,
+         KVM_INTERNAL_ERROR_DELIVERY_EV,
+         "internal error 3, data:"},
+        {"an internal error with more data than the page holds",
+         {.fill = fill_internal_error, .value = 4, .count = UINT32_MAX},
+         HV_MACHINE_EXIT_INTERNAL_ERROR,
+         4,
+         "abcdef0123456700"},
+        {"an exit that nobody knows",
+         {.fill = fill_exit, .number = 4711},
+         HV_MACHINE_EXIT_UNKNOWN,
+         4711,
+         ""},
+        {"a halt, which KVM's own interrupt controller keeps",
+         {.fill = fill_exit, .number = KVM_EXIT_HLT},
+         HV_MACHINE_EXIT_UNKNOWN,
+         KVM_EXIT_HLT,
+         ""},
+        {"a guest that powers off by a system event",
+         {.fill = fill_system_event, .value = KVM_SYSTEM_EVENT_SHUTDOWN},
+         HV_MACHINE_EXIT_GUEST_POWER_OFF,
+         0,
+         ""},
+        {"a guest that crashed",
+         {.fill = fill_system_event, .value = KVM_SYSTEM_EVENT_CRASH},
+         HV_MACHINE_EXIT_GUEST_CRASH,
+         0,
+         ""},
+        {"a system event that nobody knows",
+         {.fill = fill_system_event, .value = 99},
+         HV_MACHINE_EXIT_UNKNOWN,
+         KVM_EXIT_SYSTEM_EVENT,
+         "system event 99"},
+        {"KVM_RUN fails",
+         {.error = EFAULT},
+         HV_MACHINE_EXIT_HOST_ERROR,
+         EFAULT,
+         "vCPU 0 cannot run"},
+        {"KVM_RUN fails as a broken KVM does",
+         {.error = EIO},
+         HV_MACHINE_EXIT_HOST_ERROR,
+         EIO,
+         "vCPU 0 cannot run"},
+        {"a port access of nine bytes",
+         {.fill = fill_out, .number = 0x3f8, .size = 9, .count = 1},
+         HV_MACHINE_EXIT_UNKNOWN,
+         KVM_EXIT_IO,
+         ""},
+        {"port data behind the page",
+         {.fill = fill_out_at, .number = 0x3f8, .size = 4, .count = 1, .value = RUN_SIZE - 3},
+         HV_MACHINE_EXIT_UNKNOWN,
+         KVM_EXIT_IO,
+         ""},
+        {"port data whose offset wraps",
+         {.fill = fill_out_at, .number = 0x3f8, .size = 1, .count = 2, .value = UINT64_MAX},
+         HV_MACHINE_EXIT_UNKNOWN,
+         KVM_EXIT_IO,
+         ""},
+        {"a string of ports that is longer than the page",
+         {.fill = fill_out, .number = 0x3f8, .size = 8, .count = UINT32_MAX},
+         HV_MACHINE_EXIT_UNKNOWN,
+         KVM_EXIT_IO,
+         ""},
+        {"a memory access of nine bytes",
+         {.fill = fill_store, .number = 0xc0000000, .size = 9},
+         HV_MACHINE_EXIT_UNKNOWN,
+         KVM_EXIT_MMIO,
+         ""},
+    };
+
+    for (size_t i = 0; i < HV_ARRAY_SIZE(cases); i++) {
+        ends(fixture, &cases[i].step, cases[i].exit, cases[i].detail, cases[i].what);
+        if (cases[i].log[0]) {
+            tap_ok(strstr(fixture->log, cases[i].log) != NULL, "… logged: %s", fixture->log);
+        }
+    }
+}
+
+static void test_continues(struct fixture *fixture)
+{
+    static const struct step steps[] = {
+        {.fill = fill_exit, .number = KVM_EXIT_INTR},
+        {.error = EINTR},
+        {.error = EAGAIN},
+        {.fill = fill_out, .number = 0x600, .value = 0x14, .size = 1, .count = 1},
+        {.fill = fill_out, .number = 0x600, .value = 0x20, .size = 1, .count = 1},
+        {.fill = fill_out, .number = 0x600, .value = 0x3434, .size = 2, .count = 1},
+        {.fill = fill_out, .number = 0x601, .value = 0x34, .size = 1, .count = 1},
+        {.fill = fill_out, .number = 0x602, .value = 0x02, .size = 1, .count = 1},
+        {.fill = fill_out, .number = 0x64, .value = 0xff, .size = 1, .count = 1},
+        {.fill = fill_out, .number = 0x3f8, .value = 'z', .size = 1, .count = 1},
+        POWER_OFF,
+    };
+
+    PLAY(steps);
+    tap_ok(fixture->exit == HV_MACHINE_EXIT_GUEST_POWER_OFF && fixture->resets == 0 &&
+               strcmp(fixture->output, "z") == 0,
+           "signals and values that mean nothing do not end a machine");
+    tap_ok(count_of(fixture, "power") == 6 && count_of(fixture, "keyboard") == 1 &&
+               count_of(fixture, "other") == 1,
+           "… but are counted");
+    destroy(fixture);
+}
+
+static void test_guest_resets(struct fixture *fixture)
+{
+    static const struct step steps[] = {
+        {.fill = fill_out, .number = 0x602, .value = 0x01, .size = 1, .count = 1},
+        {.fill = fill_out, .number = 0x64, .value = 0xfe, .size = 1, .count = 1},
+        {.fill = fill_system_event, .value = KVM_SYSTEM_EVENT_RESET},
+        POWER_OFF,
+    };
+
+    PLAY(steps);
+    tap_is(fixture->resets, 3, "reset register, keyboard controller and system event reset");
+    tap_is(count_of(fixture, "power"), 2, "exits are counted across resets");
+    destroy(fixture);
+}
+
+/* --- what accesses bring ----------------------------------------------------------------------- */
+
+static void test_accesses(struct fixture *fixture)
+{
+    static const struct step steps[] = {
+        {.fill = fill_out, .number = 0x3f8, .value = 0x216968, .size = 1, .count = 3},
+        {.fill = fill_in, .number = 0x3fd, .size = 1, .count = 2, .check = note_port},
+        {.fill = fill_in, .number = 0x80, .size = 4, .count = 1, .check = note_port},
+        {.fill = fill_in, .number = 0x80, .size = 3, .count = 1, .check = note_port},
+        {.fill = fill_in, .number = 0x80, .size = 0, .count = 5, .check = note_port},
+        {.fill = fill_load, .number = 0xf0000000, .size = 4, .check = note_memory},
+        {.fill = fill_load, .number = 0xc0000000, .size = 8, .check = note_memory},
+        {.fill = fill_load, .number = 0xfed00000, .size = 2, .check = note_memory},
+        {.fill = fill_store, .number = UINT64_MAX, .size = 8},
+        POWER_OFF,
+    };
+
+    brought_count = 0;
+    PLAY(steps);
+    tap_ok(strcmp(fixture->output, "hi!") == 0, "a string to a port, byte by byte");
+    tap_is(brought_count, 7, "seven reads");
+    tap_is(brought[0], (long long)UINT64_C(0xeeeeeeeeeeee6060), "a string from a port");
+    tap_is(brought[1], (long long)UINT64_C(0xeeeeeeeeffffffff), "four bytes of nobody");
+    tap_is(brought[2], (long long)UINT64_C(0xeeeeeeeeeeffffff), "three bytes, and no fourth");
+    tap_is(brought[3], (long long)UINT64_C(0xeeeeeeeeeeeeeeee), "nothing, five times");
+    tap_is(brought[4], 0x00081b36, "the host bridge by memory");
+    tap_is(brought[5], -1, "eight bytes of an empty window");
+    tap_is(brought[6], 0xffff, "two of nobody");
+    tap_ok(count_of(fixture, "unassigned-pio") == 7 && count_of(fixture, "unassigned-mmio") == 2 &&
+               count_of(fixture, "pci-window") == 1 && count_of(fixture, "pci-config") == 1,
+           "each where it belongs");
+    destroy(fixture);
+}
+
+static void test_late_writes(struct fixture *fixture)
+{
+    /* Twice 120, more than half a ring: the second time goes around its end. */
+    static const struct step steps[] = {
+        {.fill = fill_ring, .number = 0xcf8, .value = 0x80000000, .size = 4, .count = 1},
+        {.fill = fill_in, .number = 0xcfc, .size = 4, .count = 1, .check = note_port},
+        {.fill = fill_ring, .number = 0xcf8, .value = 0x80000008, .size = 4, .count = 120},
+        {.fill = fill_in, .number = 0xcfc, .size = 4, .count = 1, .check = note_port},
+        {.fill = fill_ring, .number = 0xcf8, .value = 0x80000000, .size = 4, .count = 120},
+        {.fill = fill_ring, .number = 0xcf8, .value = 0, .size = 255, .count = 1},
+        {.fill = fill_in, .number = 0xcf8, .size = 4, .count = 1, .check = note_port},
+        POWER_OFF,
+    };
+
+    brought_count = 0;
+    PLAY(steps);
+    tap_is((uint32_t)brought[0], 0x00081b36, "a write that was kept back is done before a read");
+    tap_is((uint32_t)brought[1], 0x06000000, "of 120 the last one counts");
+    tap_is((uint32_t)brought[2], 0x80000000, "around the end of the ring; nonsense is passed over");
+    tap_is(count_of(fixture, "pci-config"), 3, "the writes were no exits");
+    destroy(fixture);
+}
+
+/* --- KVMs that will not do --------------------------------------------------------------------- */
+
+static void is_refused(struct fixture *fixture, unsigned int vcpu_count, int error,
+                       const char *field, const char *what)
+{
+    struct hv_reason reason = {0};
+    int result = create(fixture, vcpu_count, &reason);
+
+    tap_ok(result == error && reason.field && strcmp(reason.field, field) == 0 && reason.text,
+           "%s: refused (%d), %s: %s", what, result, reason.field ? reason.field : "?",
+           reason.text ? reason.text : "?");
+    if (result == 0) {
+        destroy(fixture);
+    }
+}
+
+static void test_refusals(struct fixture *fixture)
+{
+    static const struct {
+        unsigned int capability;
+        const char *what;
+    } needed[] = {
+        {KVM_CAP_USER_MEMORY, "no memory slots"},     {KVM_CAP_IRQFD, "no irqfd"},
+        {KVM_CAP_IOEVENTFD, "no ioeventfd"},          {KVM_CAP_IMMEDIATE_EXIT, "no immediate_exit"},
+        {KVM_CAP_IRQCHIP, "no interrupt controller"}, {KVM_CAP_EXT_CPUID, "no CPUID"},
+    };
+    struct hv_reason reason;
+
+    for (size_t i = 0; i < HV_ARRAY_SIZE(needed); i++) {
+        reset_kvm();
+        kvm.missing = needed[i].capability;
+        is_refused(fixture, 1, -ENODEV, "kvm", needed[i].what);
+    }
+    reset_kvm();
+    kvm.version = 11;
+    is_refused(fixture, 1, -ENODEV, "kvm", "another version");
+    reset_kvm();
+    kvm.mmap_size = 100;
+    is_refused(fixture, 1, -ENODEV, "kvm", "a page of 100 bytes");
+    reset_kvm();
+    kvm.max_vcpus = 3;
+    is_refused(fixture, 4, -EINVAL, "cpu_count", "4 vCPUs where 3 are the most");
+    tap_is(create(fixture, 3, &reason), 0, "3 are not refused");
+    destroy(fixture);
+    reset_kvm();
+    kvm.max_vcpus = 0;
+    is_refused(fixture, 5, -EINVAL, "cpu_count", "5 vCPUs where nothing is said");
+
+    reset_kvm();
+    kvm.missing = KVM_CAP_COALESCED_PIO;
+    tap_is(create(fixture, 1, &reason), 0, "a KVM that keeps no port writes back will do");
+    destroy(fixture);
+    reset_kvm();
+    kvm.mmap_size = 2 * RUN_PAGE_SIZE;
+    tap_is(create(fixture, 1, &reason), 0, "one whose ring is not in the page, too");
+    destroy(fixture);
+}
+
+/* --- leaks ------------------------------------------------------------------------------------- */
+
+static unsigned int count_descriptors(void)
+{
+    DIR *folder = opendir("/proc/self/fd");
+    unsigned int count = 0;
+
+    if (!folder) {
+        tap_bail("no /proc");
+    }
+    while (readdir(folder)) {
+        count++;
+    }
+    closedir(folder);
+    return count;
+}
+
+/* Mappings of the machine's memory and of vCPUs, the test's own of the latter not counted. */
+static unsigned int count_mappings(void)
+{
+    FILE *maps = fopen("/proc/self/maps", "re");
+    unsigned int count = 0;
+    char line[512];
+
+    if (!maps) {
+        tap_bail("no /proc");
+    }
+    while (fgets(line, sizeof(line), maps)) {
+        count += strstr(line, "tenbox-guest-memory") || strstr(line, "fake-vcpu");
+    }
+    fclose(maps);
+    return count;
+}
+
+/* Each call of the creation fails once. Nothing may be left, and someone must be blamed. */
+static void test_failures_of_creation(struct fixture *fixture)
+{
+    unsigned int before = count_descriptors(), failures = 0, silent = 0, leaks = 0, mappings = 0;
+    int calls;
+
+    reset_kvm();
+    if (create(fixture, 2, NULL) < 0) {
+        tap_bail("no machine");
+    }
+    calls = kvm.calls;
+    destroy(fixture);
+    for (int i = 0; i < calls; i++) {
+        struct hv_reason reason = {0};
+        int error;
+
+        reset_kvm();
+        kvm.countdown = i;
+        error = create(fixture, 2, &reason);
+        if (error == 0) {
+            destroy(fixture);
+        } else {
+            failures++;
+            if (!reason.field || !reason.text) {
+                printf("# request %#lx fails without a word\n", kvm.failed_request);
+                silent++;
+            }
+        }
+        leaks += count_descriptors() != before;
+        forget_vcpus();
+        mappings += count_mappings();
+    }
+    tap_ok(failures >= 20, "of %d calls %u are needed", calls, failures);
+    tap_is(silent, 0, "… and each is explained when it fails");
+    tap_is(leaks, 0, "… and leaves no descriptor");
+    tap_is(mappings, 0, "… and no mapping");
+}
+
+static void test_failures_of_reset(struct fixture *fixture)
+{
+    static const struct step steps[] = {
+        {.fill = fill_out, .number = 0x602, .value = 0x01, .size = 1, .count = 1},
+        POWER_OFF,
+    };
+    unsigned int before = count_descriptors(), failures = 0, wrong = 0, leaks = 0;
+    int first, last;
+
+    reset_kvm();
+    if (create(fixture, 1, NULL) < 0) {
+        tap_bail("no machine");
+    }
+    first = kvm.calls;
+    destroy(fixture);
+    PLAY(steps);
+    last = kvm.calls;
+    destroy(fixture);
+    for (int i = first; i < last; i++) {
+        reset_kvm();
+        kvm.steps = steps;
+        kvm.step_count = HV_ARRAY_SIZE(steps);
+        if (create(fixture, 1, NULL) < 0) {
+            tap_bail("no machine");
+        }
+        kvm.countdown = i;
+        hv_machine_start(fixture->machine);
+        hv_loop_run(fixture->loop);
+        if (fixture->exit == HV_MACHINE_EXIT_HOST_ERROR) {
+            failures++;
+            wrong += fixture->resets || fixture->detail == 0 || fixture->stops != 1 ||
+                     !strstr(fixture->log, "cannot be reset");
+        } else {
+            wrong += fixture->exit != HV_MACHINE_EXIT_GUEST_POWER_OFF || fixture->resets != 1;
+        }
+        destroy(fixture);
+        leaks += count_descriptors() != before;
+    }
+    tap_ok(failures >= 10, "a reset fails by %u of its calls", failures);
+    tap_is(wrong, 0, "… which ends the machine with a word, once");
+    tap_is(leaks, 0, "… and leaves no descriptor");
+}
+
+static void test_cycles(struct fixture *fixture)
+{
+    static const struct step steps[] = {
+        {.fill = fill_out, .number = 0x602, .value = 0x01, .size = 1, .count = 1},
+        POWER_OFF,
+    };
+    unsigned int before = count_descriptors();
+
+    for (unsigned int i = 0; i < 50; i++) {
+        struct hv_reason reason;
+
+        reset_kvm();
+        kvm.steps = steps;
+        kvm.step_count = HV_ARRAY_SIZE(steps);
+        if (create(fixture, 1 + i % 8, &reason) < 0) {
+            tap_bail(reason.text ? reason.text : "no machine");
+        }
+        /* One in five runs to its end, one is destroyed while it runs, one before. */
+        if (i % 5 != 2) {
+            hv_machine_start(fixture->machine);
+        }
+        if (i % 5 == 0) {
+            hv_loop_run(fixture->loop);
+        }
+        destroy(fixture);
+        /* Nobody may be called for a machine that is gone. */
+        fixture->stops = 0;
+        hv_loop_run_once(fixture->loop, 0);
+        if (fixture->stops) {
+            tap_bail("a machine that is gone has stopped");
+        }
+    }
+    forget_vcpus();
+    tap_is(count_descriptors(), before, "fifty machines later no descriptor is left");
+    tap_is(count_mappings(), 0, "… and no mapping");
+}
+
+int main(void)
+{
+    struct fixture context = {0}, *fixture = &context;
+
+    if (hv_loop_create(&fixture->loop) < 0) {
+        tap_bail("no loop");
+    }
+    fixture->kernel_fd = make_kernel();
+    test_endings(fixture);
+    test_continues(fixture);
+    test_guest_resets(fixture);
+    test_accesses(fixture);
+    test_late_writes(fixture);
+    test_refusals(fixture);
+    test_failures_of_creation(fixture);
+    test_failures_of_reset(fixture);
+    test_cycles(fixture);
+    forget_vcpus();
+    hv_loop_destroy(fixture->loop);
+    close(fixture->kernel_fd);
+    return tap_done();
+}

@@ -1,0 +1,1411 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The public classes over the remote driver, against a daemon in this process: handles and documents,
+ * actions and their withdrawal, events, consoles, time limits, answers that no daemon should give.
+ */
+#include <fcntl.h>
+#include <gio/gunixsocketaddress.h>
+#include <glib/gstdio.h>
+#include <string.h>
+
+#include "libtenbox/tenbox.h"
+#include "tests/unit/libtenbox/fake-daemon.h"
+
+typedef struct {
+    FakeDaemon *daemon;
+    TenboxConnection *connection;
+    GString *signals; /* what the connection signalled: "added foo\n" */
+} Fixture;
+
+static TenboxConnection *open_uri(const char *uri, GError **error)
+{
+    g_auto(Await) await = {0};
+
+    tenbox_connection_open_async(uri, TENBOX_CONNECTION_FLAGS_NONE, NULL, await_done, &await);
+    return tenbox_connection_open_finish(await_result(&await), error);
+}
+
+static void on_added(TenboxConnection *connection, TenboxVm *vm, gpointer signals)
+{
+    g_string_append_printf(signals, "added %s\n", tenbox_vm_get_name(vm));
+}
+
+static void on_changed(TenboxConnection *connection, TenboxVm *vm, gpointer signals)
+{
+    g_string_append_printf(signals, "changed %s %s\n", tenbox_vm_get_name(vm),
+                           tenbox_vm_state_to_string(tenbox_vm_get_state(vm)));
+}
+
+static void on_removed(TenboxConnection *connection, TenboxVm *vm, gpointer signals)
+{
+    g_assert_true(tenbox_vm_is_deleted(vm));
+    g_string_append_printf(signals, "removed %s\n", tenbox_vm_get_name(vm));
+}
+
+static void on_event(TenboxConnection *connection, TenboxEvent *event, gpointer signals)
+{
+    g_string_append_printf(signals, "event %s %" G_GUINT64_FORMAT "\n",
+                           tenbox_event_get_event_type(event), tenbox_event_get_sequence(event));
+}
+
+static void on_closed(TenboxConnection *connection, GError *error, gpointer signals)
+{
+    g_string_append_printf(signals, "closed %s\n", error ? tenbox_error_get_code(error) : "-");
+}
+
+static void set_up(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+
+    fixture->daemon = fake_daemon_new();
+    fixture->connection = open_uri(fake_daemon_get_uri(fixture->daemon), &error);
+    g_assert_no_error(error);
+    fixture->signals = g_string_new(NULL);
+    g_signal_connect(fixture->connection, "vm-added", G_CALLBACK(on_added), fixture->signals);
+    g_signal_connect(fixture->connection, "vm-changed", G_CALLBACK(on_changed), fixture->signals);
+    g_signal_connect(fixture->connection, "vm-removed", G_CALLBACK(on_removed), fixture->signals);
+    g_signal_connect(fixture->connection, "event", G_CALLBACK(on_event), fixture->signals);
+    g_signal_connect(fixture->connection, "closed", G_CALLBACK(on_closed), fixture->signals);
+}
+
+static void tear_down(Fixture *fixture, gconstpointer data)
+{
+    g_assert_finalize_object(fixture->connection);
+    while (g_main_context_iteration(NULL, FALSE)) {
+    }
+    fake_daemon_free(fixture->daemon);
+    g_string_free(fixture->signals, TRUE);
+}
+
+static void assert_signals(Fixture *fixture, const char *expected)
+{
+    g_assert_cmpstr(fixture->signals->str, ==, expected);
+    g_string_truncate(fixture->signals, 0);
+}
+
+static void assert_log(Fixture *fixture, const char *expected)
+{
+    g_autofree char *log = fake_daemon_take_log(fixture->daemon);
+
+    g_assert_cmpstr(log, ==, expected);
+}
+
+/* Answers GET /v1/vms/NAME and /v1/vms/ID. */
+static void answer_vm(Fixture *fixture, const char *id, const char *name, const char *state,
+                      int generation)
+{
+    g_autofree char *json = fake_vm(id, name, state, generation);
+    g_autofree char *by_id = g_strconcat("GET /v1/vms/", id, NULL);
+    g_autofree char *by_name = g_strconcat("GET /v1/vms/", name, NULL);
+
+    fake_daemon_answer(fixture->daemon, by_id, 200, NULL, json);
+    fake_daemon_answer(fixture->daemon, by_name, 200, NULL, json);
+}
+
+static TenboxVm *get_vm_full(Fixture *fixture, const char *name, TenboxVmLookupFlags flags,
+                             GError **error)
+{
+    g_auto(Await) await = {0};
+
+    tenbox_connection_get_vm_async(fixture->connection, name, flags, NULL, await_done, &await);
+    return tenbox_connection_get_vm_finish(fixture->connection, await_result(&await), error);
+}
+
+static TenboxVm *get_vm(Fixture *fixture, const char *name)
+{
+    g_autoptr(GError) error = NULL;
+    TenboxVm *vm = get_vm_full(fixture, name, TENBOX_VM_LOOKUP_FLAGS_NONE, &error);
+
+    g_assert_no_error(error);
+    return vm;
+}
+
+/* The VM "foo", stopped; the log is empty afterwards. */
+static TenboxVm *get_foo(Fixture *fixture)
+{
+    answer_vm(fixture, FAKE_ID_1, "foo", "stopped", 1);
+    TenboxVm *vm = get_vm(fixture, "foo");
+    g_free(fake_daemon_take_log(fixture->daemon));
+    g_string_truncate(fixture->signals, 0);
+    return vm;
+}
+
+/* ---- opening ------------------------------------------------------------------------------ */
+
+static void test_no_daemon(void)
+{
+    g_autofree char *folder = g_dir_make_tmp("tenbox-test-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(folder, "sock", NULL);
+    g_autofree char *uri = g_strconcat("unix://", path, NULL);
+    g_autoptr(GError) error = NULL;
+
+    g_assert_null(open_uri(uri, &error));
+    g_assert_cmpint(tenbox_error_get_exit_status(error), ==, 7);
+    g_assert_nonnull(strstr(error->message, path));
+    assert_error(&error, TENBOX_ERROR_UNREACHABLE, "daemon-unreachable");
+
+    /* A socket that a dead daemon left behind. */
+    g_autoptr(GSocket) left = g_socket_new(G_SOCKET_FAMILY_UNIX, G_SOCKET_TYPE_STREAM, 0, NULL);
+    g_autoptr(GSocketAddress) address = g_unix_socket_address_new(path);
+    g_assert_true(g_socket_bind(left, address, FALSE, NULL));
+    g_socket_close(left, NULL);
+    g_assert_null(open_uri(uri, &error));
+    assert_error(&error, TENBOX_ERROR_UNREACHABLE, "daemon-unreachable");
+    g_unlink(path);
+    g_rmdir(folder);
+}
+
+static gboolean on_incoming(GSocketService *service, GSocketConnection *connection, GObject *source,
+                            gpointer answer)
+{
+    GOutputStream *output = g_io_stream_get_output_stream(G_IO_STREAM(connection));
+
+    g_output_stream_write_all(output, answer, strlen(answer), NULL, NULL, NULL);
+    if (*(const char *)answer)
+        g_socket_shutdown(g_socket_connection_get_socket(connection), FALSE, TRUE, NULL);
+    /* Without an answer: says nothing and stays. */
+    g_object_set_data_full(G_OBJECT(service), "kept", g_object_ref(connection), g_object_unref);
+    return TRUE;
+}
+
+/* Opens a connection to something that answers @answer to everything. */
+static GError *open_to(const char *answer)
+{
+    g_autofree char *folder = g_dir_make_tmp("tenbox-test-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(folder, "sock", NULL);
+    g_autofree char *uri = g_strconcat("unix://", path, NULL);
+    g_autoptr(GSocketService) service = g_socket_service_new();
+    g_autoptr(GSocketAddress) address = g_unix_socket_address_new(path);
+    GError *error = NULL;
+
+    g_assert_true(g_socket_listener_add_address(G_SOCKET_LISTENER(service), address,
+                                                G_SOCKET_TYPE_STREAM, G_SOCKET_PROTOCOL_DEFAULT,
+                                                NULL, NULL, NULL));
+    g_signal_connect(service, "incoming", G_CALLBACK(on_incoming), (gpointer)answer);
+    g_assert_null(open_uri(uri, &error));
+    g_socket_service_stop(service);
+    g_socket_listener_close(G_SOCKET_LISTENER(service));
+    g_unlink(path);
+    g_rmdir(folder);
+    return error;
+}
+
+static void test_no_tenbox(void)
+{
+    GError *error = open_to("SSH-2.0-OpenSSH_9.2\r\n");
+    assert_error(&error, TENBOX_ERROR_PROTOCOL, "protocol-error");
+
+    error = open_to("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nhi");
+    assert_error(&error, TENBOX_ERROR_PROTOCOL, "protocol-error");
+
+    error = open_to("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+    assert_error(&error, TENBOX_ERROR_PROTOCOL, "protocol-error");
+
+    error = open_to("HTTP/1.1 301 Moved\r\nLocation: http://elsewhere/\r\n"
+                    "Content-Length: 0\r\n\r\n");
+    assert_error(&error, TENBOX_ERROR_PROTOCOL, "protocol-error");
+
+    error = open_to("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                    "Content-Length: 20\r\n\r\n{\"api_version\":\"v9\"}");
+    g_assert_nonnull(strstr(error->message, "v9"));
+    assert_error(&error, TENBOX_ERROR_PROTOCOL, "protocol-error");
+}
+
+/* Takes the ten seconds of the limit. */
+static void test_silent(void)
+{
+    GError *error = open_to("");
+
+    g_assert_cmpint(tenbox_error_get_exit_status(error), ==, 6);
+    assert_error(&error, TENBOX_ERROR_TIMED_OUT, "timed-out");
+}
+
+static void test_withdraw_open(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    g_auto(Await) await = {0};
+    g_autoptr(GError) error = NULL;
+
+    fake_daemon_hang(fixture->daemon, "GET /v1/system");
+    tenbox_connection_open_async(fake_daemon_get_uri(fixture->daemon), TENBOX_CONNECTION_FLAGS_NONE,
+                                 cancellable, await_done, &await);
+    g_cancellable_cancel(cancellable);
+    g_assert_null(tenbox_connection_open_finish(await_result(&await), &error));
+    g_assert_error(error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+}
+
+/* A socket path beyond what an address holds. */
+static void test_long_path(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *long_name = g_strnfill(120, 'x');
+    g_autofree char *link =
+        g_build_filename(fake_daemon_get_folder(fixture->daemon), long_name, NULL);
+    g_autofree char *uri = g_strconcat("unix://", link, "/sock", NULL);
+
+    g_assert_cmpint(symlink(fake_daemon_get_folder(fixture->daemon), link), ==, 0);
+    g_autoptr(TenboxConnection) connection = open_uri(uri, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(tenbox_connection_get_uri(connection), ==, uri);
+    g_unlink(link);
+}
+
+/* ---- finding and making VMs ---------------------------------------------------------------- */
+
+static GPtrArray *list_vms(Fixture *fixture, GError **error)
+{
+    g_auto(Await) await = {0};
+
+    tenbox_connection_list_vms_async(fixture->connection, NULL, await_done, &await);
+    return tenbox_connection_list_vms_finish(fixture->connection, await_result(&await), error);
+}
+
+static void answer_list(Fixture *fixture, const char *first, const char *second)
+{
+    g_autofree char *json =
+        g_strdup_printf("{\"items\":[%s%s%s]}", first, second ? "," : "", second ? second : "");
+
+    fake_daemon_answer(fixture->daemon, "GET /v1/vms", 200, NULL, json);
+}
+
+static void test_list(Fixture *fixture, gconstpointer data)
+{
+    g_autofree char *foo = fake_vm(FAKE_ID_1, "foo", "running", 3);
+    g_autofree char *bar = fake_vm(FAKE_ID_2, "bar", "stopped", 1);
+    g_autoptr(GError) error = NULL;
+
+    answer_list(fixture, foo, bar);
+    g_autoptr(GPtrArray) vms = list_vms(fixture, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(vms->len, ==, 2);
+    TenboxVm *first = g_ptr_array_index(vms, 0);
+    TenboxVm *second = g_ptr_array_index(vms, 1);
+    g_assert_cmpstr(tenbox_vm_get_name(first), ==, "bar");
+    g_assert_cmpstr(tenbox_vm_get_id(second), ==, FAKE_ID_1);
+    g_assert_cmpint(tenbox_vm_get_state(second), ==, TENBOX_VM_STATE_RUNNING);
+    g_assert_cmpint(tenbox_vm_get_memory_mb(second), ==, 512);
+    g_assert_cmpint(tenbox_vm_get_cpu_count(second), ==, 2);
+    g_assert_cmpint(tenbox_vm_get_created_at(second), ==, G_GINT64_CONSTANT(1769860800000000));
+    g_autofree char *json = tenbox_vm_dup_json(second);
+    g_assert_cmpstr(json, ==, foo);
+    assert_signals(fixture, "added foo\nadded bar\n");
+
+    /* The same handle the next time; one that is gone says so. */
+    answer_list(fixture, foo, NULL);
+    g_autoptr(GPtrArray) again = list_vms(fixture, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(again->len, ==, 1);
+    g_assert_true(g_ptr_array_index(again, 0) == second);
+    g_assert_true(tenbox_vm_is_deleted(first));
+    assert_signals(fixture, "removed bar\n");
+}
+
+static void test_lookup(Fixture *fixture, gconstpointer data)
+{
+    g_autofree char *foo = fake_vm(FAKE_ID_1, "foo", "running", 3);
+    g_autofree char *bar = fake_vm(FAKE_ID_2, "bar", "stopped", 1);
+    const char *not_found = "{\"code\":\"vm-not-found\",\"detail\":\"no such VM\"}";
+    static const char *const prefixes[] = {"aaaa", "aaaaa", "aaaabb", "aab", "0123"};
+    g_autoptr(GError) error = NULL;
+
+    answer_list(fixture, foo, bar);
+    answer_vm(fixture, FAKE_ID_1, "foo", "running", 3);
+    for (gsize i = 0; i < G_N_ELEMENTS(prefixes); i++) {
+        g_autofree char *route = g_strconcat("GET /v1/vms/", prefixes[i], NULL);
+        fake_daemon_answer(fixture->daemon, route, 404, "application/problem+json", not_found);
+    }
+
+    g_autoptr(TenboxVm) by_name = get_vm(fixture, "foo");
+    g_autoptr(TenboxVm) by_id = get_vm(fixture, FAKE_ID_1);
+    g_autoptr(TenboxVm) by_prefix = get_vm(fixture, "aaaaa");
+    g_assert_true(by_name == by_id && by_name == by_prefix);
+    g_autoptr(TenboxVm) other = get_vm(fixture, "aaaabb");
+    g_assert_cmpstr(tenbox_vm_get_name(other), ==, "bar");
+    g_free(fake_daemon_take_log(fixture->daemon));
+
+    g_assert_null(get_vm_full(fixture, "aaaa", TENBOX_VM_LOOKUP_FLAGS_NONE, &error));
+    g_assert_nonnull(strstr(error->message, FAKE_ID_1));
+    g_assert_nonnull(strstr(error->message, FAKE_ID_2));
+    g_assert_cmpint(tenbox_error_get_exit_status(error), ==, 4);
+    assert_error(&error, TENBOX_ERROR_INVALID_ARGUMENT, "name-ambiguous");
+    g_assert_null(get_vm_full(fixture, "0123", TENBOX_VM_LOOKUP_FLAGS_NONE, &error));
+    assert_error(&error, TENBOX_ERROR_NOT_FOUND, "vm-not-found");
+    assert_log(fixture, "GET /v1/vms/aaaa\nGET /v1/vms\nGET /v1/vms/0123\nGET /v1/vms\n");
+
+    /* No list for what cannot be a prefix or must not be one; no request for what can be no name. */
+    g_assert_null(get_vm_full(fixture, "aaaaa", TENBOX_VM_LOOKUP_FLAGS_EXACT, &error));
+    assert_error(&error, TENBOX_ERROR_NOT_FOUND, "vm-not-found");
+    assert_log(fixture, "GET /v1/vms/aaaaa\n");
+    g_assert_null(get_vm_full(fixture, "", TENBOX_VM_LOOKUP_FLAGS_NONE, &error));
+    assert_error(&error, TENBOX_ERROR_NOT_FOUND, "vm-not-found");
+    g_autofree char *too_long = g_strnfill(64, 'a');
+    g_assert_null(get_vm_full(fixture, too_long, TENBOX_VM_LOOKUP_FLAGS_NONE, &error));
+    assert_error(&error, TENBOX_ERROR_NOT_FOUND, "vm-not-found");
+    assert_log(fixture, "");
+
+    /* A name stays inside its path segment. */
+    fake_daemon_answer(fixture->daemon, "GET /v1/vms/..%2Fx%3Fy%23z%3Astart", 404,
+                       "application/problem+json", not_found);
+    g_assert_null(get_vm_full(fixture, "../x?y#z:start", TENBOX_VM_LOOKUP_FLAGS_NONE, &error));
+    assert_error(&error, TENBOX_ERROR_NOT_FOUND, "vm-not-found");
+    assert_log(fixture, "GET /v1/vms/..%2Fx%3Fy%23z%3Astart\n");
+}
+
+static TenboxVmConfig *new_config(void)
+{
+    g_autoptr(TenboxVmConfigBuilder) builder = tenbox_vm_config_builder_new();
+    g_autoptr(GError) error = NULL;
+
+    tenbox_vm_config_builder_set_name(builder, "foo");
+    tenbox_vm_config_builder_set_kernel(builder, "/boot/vmlinuz");
+    TenboxVmConfig *config = tenbox_vm_config_builder_build(builder, &error);
+    g_assert_no_error(error);
+    return config;
+}
+
+static TenboxVm *create_vm(Fixture *fixture, TenboxVmConfig *config, GError **error)
+{
+    g_auto(Await) await = {0};
+
+    tenbox_connection_create_vm_async(fixture->connection, config, NULL, await_done, &await);
+    return tenbox_connection_create_vm_finish(fixture->connection, await_result(&await), error);
+}
+
+static void test_create(Fixture *fixture, gconstpointer data)
+{
+    g_autofree char *foo = fake_vm(FAKE_ID_1, "foo", "stopped", 1);
+    g_autoptr(TenboxVmConfig) config = new_config();
+    g_autoptr(GError) error = NULL;
+
+    fake_daemon_answer(
+        fixture->daemon, "POST /v1/vms", 409, "application/problem+json",
+        "{\"type\":\"urn:tenbox:error:vm-exists\",\"title\":\"taken\",\"status\":409,"
+        "\"detail\":\"the name foo is taken\",\"code\":\"vm-exists\","
+        "\"field\":\"name\",\"hint\":\"choose another\"}");
+    g_assert_null(create_vm(fixture, config, &error));
+    g_assert_cmpstr(tenbox_error_get_field(error), ==, "name");
+    g_assert_cmpstr(tenbox_error_get_hint(error), ==, "choose another");
+    g_assert_cmpstr(error->message, ==, "the name foo is taken");
+    assert_error(&error, TENBOX_ERROR_EXISTS, "vm-exists");
+
+    fake_daemon_answer(fixture->daemon, "POST /v1/vms", 201, NULL, foo);
+    g_autoptr(TenboxVm) vm = create_vm(fixture, config, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(tenbox_vm_get_name(vm), ==, "foo");
+    g_assert_cmpstr(fake_daemon_get_body(fixture->daemon), ==,
+                    "{\"name\":\"foo\",\"kernel\":\"/boot/vmlinuz\"}");
+    assert_signals(fixture, "added foo\n");
+
+    /* What is missing is said without asking. */
+    g_autoptr(TenboxVmConfigBuilder) builder = tenbox_vm_config_builder_new();
+    tenbox_vm_config_builder_set_name(builder, "foo");
+    g_autoptr(TenboxVmConfig) incomplete = tenbox_vm_config_builder_build(builder, NULL);
+    g_free(fake_daemon_take_log(fixture->daemon));
+    g_assert_null(create_vm(fixture, incomplete, &error));
+    g_assert_cmpstr(tenbox_error_get_field(error), ==, "kernel");
+    assert_error(&error, TENBOX_ERROR_INVALID_ARGUMENT, "field-invalid");
+    assert_log(fixture, "");
+}
+
+static void test_update(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(TenboxVm) vm = get_foo(fixture);
+    g_autofree char *renamed = fake_vm(FAKE_ID_1, "bar", "stopped", 2);
+    g_autoptr(TenboxVmConfigBuilder) builder = tenbox_vm_config_builder_new();
+    g_autoptr(GError) error = NULL;
+    g_auto(Await) await = {0};
+
+    tenbox_vm_config_builder_set_name(builder, "bar");
+    tenbox_vm_config_builder_set_initrd(builder, NULL);
+    g_autoptr(TenboxVmConfig) config = tenbox_vm_config_builder_build(builder, NULL);
+    fake_daemon_answer(fixture->daemon, "PATCH /v1/vms/" FAKE_ID_1, 200, NULL, renamed);
+    tenbox_vm_update_async(vm, config, NULL, await_done, &await);
+    g_assert_true(tenbox_vm_update_finish(vm, await_result(&await), &error));
+    g_assert_no_error(error);
+    g_assert_cmpstr(fake_daemon_get_body(fixture->daemon), ==,
+                    "{\"name\":\"bar\",\"initrd\":null}");
+    g_assert_cmpstr(tenbox_vm_get_name(vm), ==, "bar");
+    assert_signals(fixture, "changed bar stopped\n");
+}
+
+static void test_texts(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(TenboxVm) vm = get_foo(fixture);
+    g_autoptr(GError) error = NULL;
+    g_auto(Await) log = {0}, statistics = {0}, system = {0}, wrong = {0};
+
+    fake_daemon_answer(fixture->daemon, "GET /v1/vms/" FAKE_ID_1 "/logs", 200,
+                       "text/plain; charset=utf-8", "hello\xff\n");
+    fake_daemon_answer(fixture->daemon, "GET /v1/vms/" FAKE_ID_1 "/statistics", 200, NULL,
+                       "{\"uptime_ns\":1}");
+    tenbox_vm_read_log_async(vm, "console", 5, NULL, await_done, &log);
+    g_autofree char *text = tenbox_vm_read_log_finish(vm, await_result(&log), &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(text, ==, "hello\xef\xbf\xbd\n");
+    tenbox_vm_get_statistics_async(vm, NULL, await_done, &statistics);
+    g_autofree char *figures =
+        tenbox_vm_get_statistics_finish(vm, await_result(&statistics), &error);
+    g_assert_cmpstr(figures, ==, "{\"uptime_ns\":1}");
+    tenbox_connection_get_system_async(fixture->connection, NULL, await_done, &system);
+    g_autofree char *info =
+        tenbox_connection_get_system_finish(fixture->connection, await_result(&system), &error);
+    g_assert_nonnull(strstr(info, "api_version"));
+    tenbox_vm_read_log_async(vm, "kernel", 5, NULL, await_done, &wrong);
+    g_assert_null(tenbox_vm_read_log_finish(vm, await_result(&wrong), &error));
+    g_assert_cmpstr(tenbox_error_get_field(error), ==, "source");
+    assert_error(&error, TENBOX_ERROR_INVALID_ARGUMENT, "field-invalid");
+    assert_log(fixture, "GET /v1/vms/" FAKE_ID_1 "/logs?source=console&lines=5\n"
+                        "GET /v1/vms/" FAKE_ID_1 "/statistics\n");
+}
+
+/* ---- actions ------------------------------------------------------------------------------ */
+
+/* Answers with the next of the documents; the last one stays. */
+typedef struct {
+    const char *const *states;
+    Fixture *fixture;
+} Script;
+
+static void on_operation_get(FakeDaemon *daemon, SoupServerMessage *message, gpointer user_data)
+{
+    Script *script = user_data;
+    g_autofree char *json = fake_operation(FAKE_OP_ID, "start", *script->states, NULL);
+
+    if (strcmp(*script->states, "done") == 0)
+        answer_vm(script->fixture, FAKE_ID_1, "foo", "running", 3);
+    if (script->states[1])
+        script->states++;
+    soup_server_message_set_status(message, 200, NULL);
+    soup_server_message_set_response(message, "application/json", SOUP_MEMORY_COPY, json,
+                                     strlen(json));
+}
+
+static void answer_begin(Fixture *fixture, const char *route, const char *kind)
+{
+    g_autofree char *json = fake_operation(FAKE_OP_ID, kind, "running", NULL);
+
+    fake_daemon_answer(fixture->daemon, route, 202, NULL, json);
+}
+
+static void test_start(Fixture *fixture, gconstpointer data)
+{
+    static const char *const states[] = {"running", "done", NULL};
+    Script script = {states, fixture};
+    g_autoptr(TenboxVm) vm = get_foo(fixture);
+    g_autoptr(GError) error = NULL;
+    g_auto(Await) await = {0};
+
+    answer_begin(fixture, "POST /v1/vms/" FAKE_ID_1 ":start", "start");
+    fake_daemon_on(fixture->daemon, "GET /v1/operations/" FAKE_OP_ID, on_operation_get, &script);
+    tenbox_vm_start_async(vm, TENBOX_VM_ACTION_FLAGS_NONE, NULL, await_done, &await);
+    g_assert_true(tenbox_vm_start_finish(vm, await_result(&await), &error));
+    g_assert_no_error(error);
+    g_assert_cmpint(tenbox_vm_get_state(vm), ==, TENBOX_VM_STATE_RUNNING);
+    assert_log(fixture, "POST /v1/vms/" FAKE_ID_1 ":start\n"
+                        "GET /v1/operations/" FAKE_OP_ID "?wait=60\n"
+                        "GET /v1/operations/" FAKE_OP_ID "?wait=60\n"
+                        "GET /v1/vms/" FAKE_ID_1 "\n");
+    assert_signals(fixture, "changed foo running\n");
+}
+
+static void test_start_fails(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(TenboxVm) vm = get_foo(fixture);
+    g_autofree char *failed = fake_operation(FAKE_OP_ID, "start", "failed",
+                                             "{\"code\":\"kernel-invalid\",\"status\":422,"
+                                             "\"detail\":\"no kernel\",\"field\":\"kernel\"}");
+    g_autoptr(GError) error = NULL;
+    g_auto(Await) await = {0}, busy = {0};
+
+    /* An operation that has ended at once needs no waiting. */
+    fake_daemon_answer(fixture->daemon, "POST /v1/vms/" FAKE_ID_1 ":start", 202, NULL, failed);
+    tenbox_vm_start_async(vm, TENBOX_VM_ACTION_FLAGS_NONE, NULL, await_done, &await);
+    g_assert_false(tenbox_vm_start_finish(vm, await_result(&await), &error));
+    g_assert_cmpstr(tenbox_error_get_field(error), ==, "kernel");
+    assert_error(&error, TENBOX_ERROR_INVALID_ARGUMENT, "kernel-invalid");
+    assert_log(fixture, "POST /v1/vms/" FAKE_ID_1 ":start\nGET /v1/vms/" FAKE_ID_1 "\n");
+
+    fake_daemon_answer(fixture->daemon, "POST /v1/vms/" FAKE_ID_1 ":start", 409,
+                       "application/problem+json", "{\"code\":\"vm-busy\",\"detail\":\"busy\"}");
+    tenbox_vm_start_async(vm, TENBOX_VM_ACTION_FLAGS_NONE, NULL, await_done, &busy);
+    g_assert_false(tenbox_vm_start_finish(vm, await_result(&busy), &error));
+    g_assert_cmpint(tenbox_error_get_exit_status(error), ==, 4);
+    assert_error(&error, TENBOX_ERROR_BUSY, "vm-busy");
+}
+
+static void test_stop_and_delete(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(TenboxVm) vm = get_foo(fixture);
+    g_autofree char *stopped = fake_operation(FAKE_OP_ID, "stop", "done", NULL);
+    g_autofree char *deleted = fake_operation(FAKE_OP_ID, "delete", "done", NULL);
+    g_autoptr(GError) error = NULL;
+    g_auto(Await) stop = {0}, forced = {0}, wrong = {0}, delete = {0}, after = {0};
+
+    fake_daemon_answer(fixture->daemon, "POST /v1/vms/" FAKE_ID_1 ":stop", 202, NULL, stopped);
+    tenbox_vm_stop_async(vm, TENBOX_VM_ACTION_FLAGS_NONE, 7, NULL, await_done, &stop);
+    g_assert_true(tenbox_vm_stop_finish(vm, await_result(&stop), &error));
+    g_assert_cmpstr(fake_daemon_get_body(fixture->daemon), ==, "{\"force\":false,\"timeout\":7}");
+    tenbox_vm_stop_async(vm, TENBOX_VM_ACTION_FLAGS_FORCE, TENBOX_VM_STOP_TIMEOUT_DEFAULT, NULL,
+                         await_done, &forced);
+    g_assert_true(tenbox_vm_stop_finish(vm, await_result(&forced), &error));
+    g_assert_cmpstr(fake_daemon_get_body(fixture->daemon), ==, "{\"force\":true}");
+
+    tenbox_vm_reset_async(vm, TENBOX_VM_ACTION_FLAGS_FORCE, NULL, await_done, &wrong);
+    g_assert_false(tenbox_vm_reset_finish(vm, await_result(&wrong), &error));
+    assert_error(&error, TENBOX_ERROR_INVALID_ARGUMENT, "field-invalid");
+
+    g_free(fake_daemon_take_log(fixture->daemon));
+    fake_daemon_answer(fixture->daemon, "DELETE /v1/vms/" FAKE_ID_1, 202, NULL, deleted);
+    tenbox_vm_delete_async(vm, TENBOX_VM_ACTION_FLAGS_FORCE, NULL, await_done, &delete);
+    g_assert_true(tenbox_vm_delete_finish(vm, await_result(&delete), &error));
+    g_assert_true(tenbox_vm_is_deleted(vm));
+    assert_signals(fixture, "removed foo\n");
+    tenbox_vm_start_async(vm, TENBOX_VM_ACTION_FLAGS_NONE, NULL, await_done, &after);
+    g_assert_false(tenbox_vm_start_finish(vm, await_result(&after), &error));
+    assert_error(&error, TENBOX_ERROR_NOT_FOUND, "vm-not-found");
+    assert_log(fixture, "DELETE /v1/vms/" FAKE_ID_1 "?force=true\n");
+}
+
+static gboolean is_waiting(gpointer daemon)
+{
+    return fake_daemon_count(daemon, "GET /v1/operations/" FAKE_OP_ID) > 0;
+}
+
+static gboolean is_beginning(gpointer daemon)
+{
+    return fake_daemon_count(daemon, "POST /v1/vms/" FAKE_ID_1 ":start") > 0;
+}
+
+static gboolean is_cancelled(gpointer daemon)
+{
+    return fake_daemon_count(daemon, "DELETE /v1/operations/" FAKE_OP_ID) > 0;
+}
+
+/* Withdrawing while the operation runs cancels it, and the answer comes after the daemon was told. */
+static void test_withdraw_wait(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(TenboxVm) vm = get_foo(fixture);
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    g_autofree char *cancelled = fake_operation(FAKE_OP_ID, "start", "running", NULL);
+    g_autoptr(GError) error = NULL;
+    g_auto(Await) await = {0};
+
+    answer_begin(fixture, "POST /v1/vms/" FAKE_ID_1 ":start", "start");
+    fake_daemon_hang(fixture->daemon, "GET /v1/operations/" FAKE_OP_ID);
+    fake_daemon_answer(fixture->daemon, "DELETE /v1/operations/" FAKE_OP_ID, 200, NULL, cancelled);
+    tenbox_vm_start_async(vm, TENBOX_VM_ACTION_FLAGS_NONE, cancellable, await_done, &await);
+    wait_until(is_waiting, fixture->daemon);
+    g_cancellable_cancel(cancellable);
+    g_assert_false(tenbox_vm_start_finish(vm, await_result(&await), &error));
+    g_assert_error(error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+    g_assert_true(is_cancelled(fixture->daemon));
+}
+
+static void answer_later(FakeDaemon *daemon, SoupServerMessage *message, gpointer user_data)
+{
+    soup_server_message_pause(message);
+    *(SoupServerMessage **)user_data = g_object_ref(message);
+}
+
+static gboolean on_answer_time(gpointer user_data)
+{
+    SoupServerMessage *message = user_data;
+    g_autofree char *done = fake_operation(FAKE_OP_ID, "start", "done", NULL);
+
+    soup_server_message_set_status(message, 200, NULL);
+    soup_server_message_set_response(message, "application/json", SOUP_MEMORY_COPY, done,
+                                     strlen(done));
+    soup_server_message_unpause(message);
+    return G_SOURCE_REMOVE;
+}
+
+/* A question may be held for longer than the ten seconds that sending it may take. */
+static void answer_held(FakeDaemon *daemon, SoupServerMessage *message, gpointer user_data)
+{
+    soup_server_message_pause(message);
+    g_timeout_add_full(G_PRIORITY_DEFAULT, 11000, on_answer_time, g_object_ref(message),
+                       g_object_unref);
+}
+
+static void test_held(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(TenboxVm) vm = get_foo(fixture);
+    g_autoptr(GError) error = NULL;
+    g_auto(Await) await = {0};
+
+    answer_begin(fixture, "POST /v1/vms/" FAKE_ID_1 ":start", "start");
+    fake_daemon_on(fixture->daemon, "GET /v1/operations/" FAKE_OP_ID, answer_held, NULL);
+    tenbox_vm_start_async(vm, TENBOX_VM_ACTION_FLAGS_NONE, NULL, await_done, &await);
+    g_assert_true(tenbox_vm_start_finish(vm, await_result(&await), &error));
+    g_assert_no_error(error);
+    g_assert_cmpuint(fake_daemon_count(fixture->daemon, "GET /v1/operations/" FAKE_OP_ID), ==, 1);
+}
+
+/* Withdrawing before the daemon has said that it began: the operation is not lost. */
+static void test_withdraw_begin(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(TenboxVm) vm = get_foo(fixture);
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    g_autofree char *begun = fake_operation(FAKE_OP_ID, "start", "running", NULL);
+    g_autoptr(SoupServerMessage) message = NULL;
+    g_autoptr(GError) error = NULL;
+    g_auto(Await) await = {0};
+
+    fake_daemon_on(fixture->daemon, "POST /v1/vms/" FAKE_ID_1 ":start", answer_later, &message);
+    fake_daemon_answer(fixture->daemon, "DELETE /v1/operations/" FAKE_OP_ID, 200, NULL, begun);
+    tenbox_vm_start_async(vm, TENBOX_VM_ACTION_FLAGS_NONE, cancellable, await_done, &await);
+    wait_until(is_beginning, fixture->daemon);
+    g_cancellable_cancel(cancellable);
+    while (g_main_context_iteration(NULL, FALSE)) {
+    }
+    g_assert_null(await.result);
+    soup_server_message_set_status(message, 202, NULL);
+    soup_server_message_set_response(message, "application/json", SOUP_MEMORY_COPY, begun,
+                                     strlen(begun));
+    soup_server_message_unpause(message);
+    g_assert_false(tenbox_vm_start_finish(vm, await_result(&await), &error));
+    g_assert_error(error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+    g_assert_true(is_cancelled(fixture->daemon));
+}
+
+/* A daemon that hangs does not hold up a caller who withdraws; takes the five seconds of the limit. */
+static void test_withdraw_hang(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(TenboxVm) vm = get_foo(fixture);
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    g_autofree char *begun = fake_operation(FAKE_OP_ID, "start", "running", NULL);
+    g_autoptr(SoupServerMessage) message = NULL;
+    g_autoptr(GError) error = NULL;
+    g_auto(Await) await = {0};
+
+    fake_daemon_on(fixture->daemon, "POST /v1/vms/" FAKE_ID_1 ":start", answer_later, &message);
+    fake_daemon_answer(fixture->daemon, "DELETE /v1/operations/" FAKE_OP_ID, 200, NULL, begun);
+    tenbox_vm_start_async(vm, TENBOX_VM_ACTION_FLAGS_NONE, cancellable, await_done, &await);
+    wait_until(is_beginning, fixture->daemon);
+    g_cancellable_cancel(cancellable);
+    g_assert_false(tenbox_vm_start_finish(vm, await_result(&await), &error));
+    g_assert_error(error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+    g_assert_false(is_cancelled(fixture->daemon));
+
+    /* The late answer still leads to the operation being cancelled. */
+    soup_server_message_set_status(message, 202, NULL);
+    soup_server_message_set_response(message, "application/json", SOUP_MEMORY_COPY, begun,
+                                     strlen(begun));
+    soup_server_message_unpause(message);
+    wait_until(is_cancelled, fixture->daemon);
+    while (g_main_context_iteration(NULL, FALSE)) {
+    }
+}
+
+static void test_operation(Fixture *fixture, gconstpointer data)
+{
+    g_autofree char *running = fake_operation(FAKE_OP_ID, "stop", "running", NULL);
+    g_autofree char *withdrawn = fake_operation(
+        FAKE_OP_ID, "stop", "cancelled",
+        "{\"code\":\"operation-cancelled\",\"status\":409,\"detail\":\"pre-empted\"}");
+    g_autofree char *list = g_strdup_printf("{\"items\":[%s]}", running);
+    g_autoptr(GError) error = NULL;
+    g_auto(Await) get = {0}, wait = {0}, cancel = {0}, end = {0}, all = {0}, bad = {0};
+
+    fake_daemon_answer(fixture->daemon, "GET /v1/operations/" FAKE_OP_ID, 200, NULL, running);
+    fake_daemon_answer(fixture->daemon, "GET /v1/operations", 200, NULL, list);
+    tenbox_connection_get_operation_async(fixture->connection, FAKE_OP_ID, NULL, await_done, &get);
+    g_autoptr(TenboxOperation) operation =
+        tenbox_connection_get_operation_finish(fixture->connection, await_result(&get), &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(tenbox_operation_get_kind(operation), ==, "stop");
+    g_assert_cmpstr(tenbox_operation_get_vm_id(operation), ==, FAKE_ID_1);
+    g_autofree char *json = tenbox_operation_dup_json(operation);
+    g_assert_cmpstr(json, ==, running);
+
+    /* A daemon that does not hold the question is asked again, gently, until the time is over. */
+    tenbox_operation_wait_async(operation, 1, NULL, await_done, &wait);
+    g_assert_false(tenbox_operation_wait_finish(operation, await_result(&wait), &error));
+    assert_error(&error, TENBOX_ERROR_TIMED_OUT, "timed-out");
+    g_assert_cmpuint(fake_daemon_count(fixture->daemon, "GET /v1/operations/" FAKE_OP_ID), <, 10);
+
+    fake_daemon_answer(fixture->daemon, "DELETE /v1/operations/" FAKE_OP_ID, 200, NULL, running);
+    tenbox_operation_cancel_async(operation, NULL, await_done, &cancel);
+    g_assert_true(tenbox_operation_cancel_finish(operation, await_result(&cancel), &error));
+    g_assert_cmpint(tenbox_operation_get_state(operation), ==, TENBOX_OPERATION_STATE_RUNNING);
+    fake_daemon_answer(fixture->daemon, "GET /v1/operations/" FAKE_OP_ID, 200, NULL, withdrawn);
+    tenbox_operation_wait_async(operation, -1, NULL, await_done, &end);
+    g_assert_false(tenbox_operation_wait_finish(operation, await_result(&end), &error));
+    g_assert_cmpint(tenbox_operation_get_state(operation), ==, TENBOX_OPERATION_STATE_CANCELLED);
+    g_assert_nonnull(tenbox_operation_get_error(operation));
+    assert_error(&error, TENBOX_ERROR_CANCELLED, "operation-cancelled");
+
+    tenbox_connection_list_operations_async(fixture->connection, NULL, await_done, &all);
+    g_autoptr(GPtrArray) operations =
+        tenbox_connection_list_operations_finish(fixture->connection, await_result(&all), &error);
+    g_assert_cmpuint(operations->len, ==, 1);
+
+    tenbox_connection_get_operation_async(fixture->connection, "../vms", NULL, await_done, &bad);
+    g_assert_null(
+        tenbox_connection_get_operation_finish(fixture->connection, await_result(&bad), &error));
+    assert_error(&error, TENBOX_ERROR_NOT_FOUND, "operation-not-found");
+}
+
+/* ---- events ------------------------------------------------------------------------------- */
+
+static FakeChannel *last_channel(Fixture *fixture)
+{
+    GPtrArray *channels = fake_daemon_get_channels(fixture->daemon);
+
+    g_assert_cmpuint(channels->len, >, 0);
+    return g_ptr_array_index(channels, channels->len - 1);
+}
+
+static void send_event(Fixture *fixture, int sequence, const char *type, const char *vm_id,
+                       const char *data)
+{
+    g_autofree char *event = fake_event(sequence, type, vm_id, data);
+
+    tbx_stream_channel_send(last_channel(fixture)->channel, TBX_STREAM_DOCUMENT, event,
+                            strlen(event));
+}
+
+static gboolean has_signals(gpointer user_data)
+{
+    GString *signals = user_data;
+
+    return signals->len > 0;
+}
+
+static void watch(Fixture *fixture)
+{
+    g_autoptr(GError) error = NULL;
+    g_auto(Await) await = {0};
+
+    tenbox_connection_watch_async(fixture->connection, NULL, await_done, &await);
+    g_assert_true(
+        tenbox_connection_watch_finish(fixture->connection, await_result(&await), &error));
+    g_assert_no_error(error);
+    g_assert_true(tenbox_connection_is_watching(fixture->connection));
+}
+
+static void test_watch(Fixture *fixture, gconstpointer data)
+{
+    g_autofree char *foo = fake_vm(FAKE_ID_1, "foo", "stopped", 5);
+    g_autofree char *running = fake_vm(FAKE_ID_1, "foo", "running", 7);
+    g_autofree char *starting = fake_vm(FAKE_ID_1, "foo", "starting", 6);
+    g_autofree char *bar = fake_vm(FAKE_ID_2, "bar", "stopped", 1);
+    g_autofree char *operation = fake_operation(FAKE_OP_ID, "start", "done", NULL);
+
+    answer_list(fixture, foo, NULL);
+    watch(fixture);
+    assert_signals(fixture, "added foo\n");
+    g_assert_cmpstr(last_channel(fixture)->kind, ==, "events");
+    g_assert_null(last_channel(fixture)->vm_id);
+    g_autoptr(TenboxVm) vm = NULL;
+    g_autoptr(GPtrArray) vms = list_vms(fixture, NULL);
+    vm = g_object_ref(g_ptr_array_index(vms, 0));
+
+    /* The handle follows, documents that were overtaken are ignored. */
+    send_event(fixture, 1, "vm.state", FAKE_ID_1, running);
+    wait_until(has_signals, fixture->signals);
+    assert_signals(fixture, "changed foo running\nevent vm.state 1\n");
+    g_assert_cmpint(tenbox_vm_get_state(vm), ==, TENBOX_VM_STATE_RUNNING);
+    send_event(fixture, 2, "vm.state", FAKE_ID_1, starting);
+    wait_until(has_signals, fixture->signals);
+    assert_signals(fixture, "event vm.state 2\n");
+    g_assert_cmpint(tenbox_vm_get_state(vm), ==, TENBOX_VM_STATE_RUNNING);
+
+    send_event(fixture, 3, "vm.created", FAKE_ID_2, bar);
+    wait_until(has_signals, fixture->signals);
+    assert_signals(fixture, "added bar\nevent vm.created 3\n");
+    send_event(fixture, 4, "operation.changed", FAKE_ID_1, operation);
+    wait_until(has_signals, fixture->signals);
+    assert_signals(fixture, "event operation.changed 4\n");
+    send_event(fixture, 5, "vm.teleported", FAKE_ID_1, "{\"to\":\"moon\"}");
+    wait_until(has_signals, fixture->signals);
+    assert_signals(fixture, "event vm.teleported 5\n");
+    send_event(fixture, 6, "vm.deleted", FAKE_ID_1, running);
+    wait_until(has_signals, fixture->signals);
+    assert_signals(fixture, "removed foo\nevent vm.deleted 6\n");
+    g_assert_true(tenbox_vm_is_deleted(vm));
+
+    /* An answer that was written before the deletion does not bring the VM back. */
+    answer_list(fixture, foo, bar);
+    g_autoptr(GPtrArray) old = list_vms(fixture, NULL);
+    g_assert_cmpuint(old->len, ==, 1);
+    assert_signals(fixture, "");
+
+    tenbox_connection_close(fixture->connection);
+    assert_signals(fixture, "closed -\n");
+}
+
+static void test_watch_lost(Fixture *fixture, gconstpointer data)
+{
+    g_autofree char *foo = fake_vm(FAKE_ID_1, "foo", "running", 50);
+    g_autofree char *restarted = fake_vm(FAKE_ID_1, "foo", "stopped", 1);
+
+    answer_list(fixture, foo, NULL);
+    watch(fixture);
+    assert_signals(fixture, "added foo\n");
+    fake_daemon_drop_streams(fixture->daemon);
+    wait_until(has_signals, fixture->signals);
+    assert_signals(fixture, "closed daemon-unreachable\n");
+    g_assert_false(tenbox_connection_is_watching(fixture->connection));
+
+    /* The next daemon counts from 1 again. */
+    answer_list(fixture, restarted, NULL);
+    watch(fixture);
+    assert_signals(fixture, "changed foo stopped\n");
+}
+
+static void test_watch_garbage(Fixture *fixture, gconstpointer data)
+{
+    static const char *const garbage[] = {
+        "{",
+        "[]",
+        "{\"sequence\":1}",
+        "{\"sequence\":\"1\",\"epoch\":\"e\",\"time\":\"2026-01-31T12:00:00Z\",\"type\":\"x\"}",
+        "{\"sequence\":1,\"epoch\":\"e\",\"time\":\"now\",\"type\":\"x\",\"vm_id\":null}",
+        ("{\"sequence\":1,\"epoch\":\"e\",\"time\":\"2026-01-31T12:00:00Z\","
+         "\"type\":\"vm.state\",\"vm_id\":null,\"data\":null}"),
+    };
+
+    answer_list(fixture, "", NULL);
+    for (gsize i = 0; i < G_N_ELEMENTS(garbage); i++) {
+        watch(fixture);
+        assert_signals(fixture, "");
+        tbx_stream_channel_send(last_channel(fixture)->channel, TBX_STREAM_DOCUMENT, garbage[i],
+                                strlen(garbage[i]));
+        wait_until(has_signals, fixture->signals);
+        assert_signals(fixture, "closed protocol-error\n");
+    }
+}
+
+static void test_watch_refused(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_auto(Await) refused = {0}, no_socket = {0};
+
+    fake_daemon_refuse_channels(fixture->daemon, "unsupported", "no events here");
+    tenbox_connection_watch_async(fixture->connection, NULL, await_done, &refused);
+    g_assert_false(
+        tenbox_connection_watch_finish(fixture->connection, await_result(&refused), &error));
+    g_assert_cmpstr(error->message, ==, "no events here");
+    assert_error(&error, TENBOX_ERROR_UNSUPPORTED, "unsupported");
+    assert_signals(fixture, "");
+    fake_daemon_drop_streams(fixture->daemon);
+    while (g_main_context_iteration(NULL, FALSE)) {
+    }
+
+    fake_daemon_answer(fixture->daemon, "GET /v1/ws", 403, "text/plain", "no");
+    tenbox_connection_watch_async(fixture->connection, NULL, await_done, &no_socket);
+    g_assert_false(
+        tenbox_connection_watch_finish(fixture->connection, await_result(&no_socket), &error));
+    assert_error(&error, TENBOX_ERROR_PROTOCOL, "protocol-error");
+}
+
+/* ---- consoles ----------------------------------------------------------------------------- */
+
+typedef struct {
+    TenboxConsole *console;
+    GByteArray *output;
+    char *closed; /* NULL: not yet; "-" in order; else the slug */
+    guint closed_count;
+    gsize wanted;
+} Screen;
+
+static void on_output(TenboxConsole *console, GBytes *bytes, gpointer user_data)
+{
+    Screen *screen = user_data;
+
+    g_assert_cmpuint(g_bytes_get_size(bytes), >, 0);
+    g_assert_cmpuint(g_bytes_get_size(bytes), <=, 64 * 1024);
+    g_byte_array_append(screen->output, g_bytes_get_data(bytes, NULL),
+                        (guint)g_bytes_get_size(bytes));
+}
+
+static void on_console_closed(TenboxConsole *console, GError *error, gpointer user_data)
+{
+    Screen *screen = user_data;
+
+    screen->closed_count++;
+    g_free(screen->closed);
+    screen->closed = g_strdup(error ? tenbox_error_get_code(error) : "-");
+}
+
+static TenboxConsole *open_console(TenboxVm *vm, TenboxConsoleFlags flags, GError **error)
+{
+    g_auto(Await) await = {0};
+
+    tenbox_vm_open_console_async(vm, flags, NULL, await_done, &await);
+    return tenbox_vm_open_console_finish(vm, await_result(&await), error);
+}
+
+static void screen_open(Screen *screen, TenboxVm *vm)
+{
+    g_autoptr(GError) error = NULL;
+
+    screen->console = open_console(vm, TENBOX_CONSOLE_FLAGS_NONE, &error);
+    g_assert_no_error(error);
+    screen->output = g_byte_array_new();
+    g_signal_connect(screen->console, "output", G_CALLBACK(on_output), screen);
+    g_signal_connect(screen->console, "closed", G_CALLBACK(on_console_closed), screen);
+}
+
+static void screen_clear(Screen *screen)
+{
+    if (screen->console)
+        g_signal_handlers_disconnect_by_data(screen->console, screen);
+    g_clear_object(&screen->console);
+    g_clear_pointer(&screen->output, g_byte_array_unref);
+    g_free(screen->closed);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Screen, screen_clear)
+
+static gboolean screen_has(gpointer user_data)
+{
+    Screen *screen = user_data;
+
+    return screen->output->len >= screen->wanted;
+}
+
+static gboolean screen_is_closed(gpointer user_data)
+{
+    return ((Screen *)user_data)->closed != NULL;
+}
+
+static gboolean channel_is_closed(gpointer user_data)
+{
+    return ((FakeChannel *)user_data)->channel == NULL;
+}
+
+static void send_text(Fixture *fixture, const char *text)
+{
+    tbx_stream_channel_send(last_channel(fixture)->channel, TBX_STREAM_BYTES, text, strlen(text));
+}
+
+static void test_console(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(TenboxVm) vm = get_foo(fixture);
+    g_auto(Screen) screen = {0};
+    g_autoptr(GError) error = NULL;
+    g_auto(Await) write = {0}, late = {0};
+    g_autoptr(GBytes) bytes = g_bytes_new_static("ls\r", 3);
+
+    screen_open(&screen, vm);
+    g_assert_cmpstr(last_channel(fixture)->kind, ==, "console");
+    g_assert_cmpstr(last_channel(fixture)->vm_id, ==, FAKE_ID_1);
+    g_assert_true(last_channel(fixture)->replay);
+    send_text(fixture, "hello ");
+    tbx_stream_channel_send_skipped(last_channel(fixture)->channel, 1000);
+    send_text(fixture, "world");
+    screen.wanted = 11;
+    wait_until(screen_has, &screen);
+    g_assert_cmpmem(screen.output->data, screen.output->len, "hello world", 11);
+    g_assert_cmpuint(tenbox_console_get_skipped(screen.console), ==, 1000);
+
+    tenbox_console_write_async(screen.console, bytes, NULL, await_done, &write);
+    g_assert_true(tenbox_console_write_finish(screen.console, await_result(&write), &error));
+    g_assert_no_error(error);
+
+    /* The VM stops: what was sent before is still shown. */
+    send_text(fixture, "!");
+    tbx_stream_channel_send_eof(last_channel(fixture)->channel);
+    wait_until(screen_is_closed, &screen);
+    g_assert_cmpstr(screen.closed, ==, "-");
+    g_assert_cmpuint(screen.output->len, ==, 12);
+    g_assert_true(tenbox_console_is_closed(screen.console));
+    wait_until(channel_is_closed, last_channel(fixture));
+    g_assert_cmpmem(last_channel(fixture)->received->data, last_channel(fixture)->received->len,
+                    "ls\r", 3);
+    tenbox_console_write_async(screen.console, bytes, NULL, await_done, &late);
+    g_assert_false(tenbox_console_write_finish(screen.console, await_result(&late), &error));
+    assert_error(&error, TENBOX_ERROR_CLOSED, "closed");
+    tenbox_console_close(screen.console);
+    g_assert_cmpuint(screen.closed_count, ==, 1);
+}
+
+static gboolean has_received(gpointer user_data)
+{
+    FakeChannel *channel = user_data;
+
+    return channel->received->len >= TBX_STREAM_WINDOW;
+}
+
+/* More input than the guest takes waits, bounded, in order. */
+static void test_console_input(Fixture *fixture, gconstpointer data)
+{
+    const gsize size = TBX_STREAM_WINDOW + 100000;
+    g_autoptr(TenboxVm) vm = get_foo(fixture);
+    g_auto(Screen) screen = {0};
+    g_autofree guint8 *pattern = g_malloc(size);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    g_auto(Await) first = {0}, second = {0}, withdrawn = {0}, refused = {0};
+
+    for (gsize i = 0; i < size; i++)
+        pattern[i] = (guint8)(i * 7 + i / 256);
+    g_autoptr(GBytes) bytes = g_bytes_new(pattern, size);
+    g_autoptr(GBytes) tail = g_bytes_new_static("tail", 4);
+    g_autoptr(GBytes) huge = g_bytes_new_take(g_malloc0(1024 * 1024), 1024 * 1024);
+
+    screen_open(&screen, vm);
+    FakeChannel *channel = last_channel(fixture);
+    channel->consumes = FALSE;
+    tenbox_console_write_async(screen.console, bytes, NULL, await_done, &first);
+    tenbox_console_write_async(screen.console, tail, cancellable, await_done, &withdrawn);
+    tenbox_console_write_async(screen.console, tail, NULL, await_done, &second);
+    tenbox_console_write_async(screen.console, huge, NULL, await_done, &refused);
+    g_assert_false(tenbox_console_write_finish(screen.console, await_result(&refused), &error));
+    assert_error(&error, TENBOX_ERROR_BUSY, "console-busy");
+
+    wait_until(has_received, channel);
+    while (g_main_context_iteration(NULL, FALSE)) {
+    }
+    g_assert_cmpuint(channel->received->len, ==, TBX_STREAM_WINDOW);
+    g_assert_null(first.result);
+    g_cancellable_cancel(cancellable);
+    g_assert_false(tenbox_console_write_finish(screen.console, await_result(&withdrawn), &error));
+    g_assert_error(error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+    g_clear_error(&error);
+
+    channel->consumes = TRUE;
+    tbx_stream_channel_consumed(channel->channel, TBX_STREAM_WINDOW);
+    g_assert_true(tenbox_console_write_finish(screen.console, await_result(&first), &error));
+    g_assert_true(tenbox_console_write_finish(screen.console, await_result(&second), &error));
+    g_assert_no_error(error);
+    tenbox_console_close(screen.console);
+    wait_until(channel_is_closed, channel);
+    g_assert_cmpuint(channel->received->len, ==, size + 4);
+    g_assert_cmpmem(channel->received->data, size, pattern, size);
+    g_assert_cmpmem(channel->received->data + size, 4, "tail", 4);
+}
+
+/* A paused console takes no more than the window from the daemon. */
+static void test_console_pause(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(TenboxVm) vm = get_foo(fixture);
+    g_auto(Screen) screen = {0};
+    g_autofree char *piece = g_strnfill(32 * 1024, 'x');
+    gsize sent = 0;
+
+    screen_open(&screen, vm);
+    TbxStreamChannel *channel = last_channel(fixture)->channel;
+    tenbox_console_set_paused(screen.console, TRUE);
+    for (int idle = 0; idle < 200;) {
+        gsize room = tbx_stream_channel_get_room(channel);
+        if (room > 0) {
+            tbx_stream_channel_send(channel, TBX_STREAM_BYTES, piece, MIN(room, 32 * 1024));
+            sent += MIN(room, 32 * 1024);
+            idle = 0;
+        } else if (!g_main_context_iteration(NULL, FALSE)) {
+            idle++;
+        }
+    }
+    g_assert_cmpuint(sent, <=, TBX_STREAM_WINDOW + 64 * 1024);
+    g_assert_cmpuint(screen.output->len, <=, 64 * 1024);
+    tenbox_console_set_paused(screen.console, FALSE);
+    screen.wanted = sent;
+    wait_until(screen_has, &screen);
+    g_assert_cmpuint(screen.output->len, ==, sent);
+}
+
+static void test_console_ends(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(TenboxVm) vm = get_foo(fixture);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GBytes) big = g_bytes_new_take(g_malloc0(512 * 1024), 512 * 1024);
+
+    /* Refused. */
+    fake_daemon_refuse_channels(fixture->daemon, "vm-not-running", "foo does not run");
+    g_assert_null(open_console(vm, TENBOX_CONSOLE_FLAGS_NONE, &error));
+    g_assert_cmpstr(error->message, ==, "foo does not run");
+    assert_error(&error, TENBOX_ERROR_WRONG_STATE, "vm-not-running");
+    fake_daemon_refuse_channels(fixture->daemon, NULL, NULL);
+
+    /* The daemon goes away: the reader and the writer are told. */
+    {
+        g_auto(Screen) screen = {0};
+        g_auto(Await) write = {0};
+        screen_open(&screen, vm);
+        last_channel(fixture)->consumes = FALSE;
+        tenbox_console_write_async(screen.console, big, NULL, await_done, &write);
+        wait_until(has_received, last_channel(fixture));
+        fake_daemon_drop_streams(fixture->daemon);
+        wait_until(screen_is_closed, &screen);
+        g_assert_cmpstr(screen.closed, ==, "daemon-unreachable");
+        g_assert_false(tenbox_console_write_finish(screen.console, await_result(&write), &error));
+        assert_error(&error, TENBOX_ERROR_UNREACHABLE, "daemon-unreachable");
+    }
+
+    /* Closed here, with a write under way; a new stream was made. */
+    {
+        g_auto(Screen) screen = {0};
+        g_auto(Await) write = {0};
+        screen_open(&screen, vm);
+        last_channel(fixture)->consumes = FALSE;
+        tenbox_console_write_async(screen.console, big, NULL, await_done, &write);
+        tenbox_console_close(screen.console);
+        g_assert_cmpstr(screen.closed, ==, "-");
+        g_assert_false(tenbox_console_write_finish(screen.console, await_result(&write), &error));
+        assert_error(&error, TENBOX_ERROR_CLOSED, "closed");
+        wait_until(channel_is_closed, last_channel(fixture));
+    }
+
+    /* Dropping the last reference closes. */
+    {
+        TenboxConsole *console = open_console(vm, TENBOX_CONSOLE_FLAGS_NO_REPLAY, &error);
+        g_assert_no_error(error);
+        g_assert_false(last_channel(fixture)->replay);
+        while (g_main_context_iteration(NULL, FALSE)) {
+        }
+        g_assert_finalize_object(console);
+        wait_until(channel_is_closed, last_channel(fixture));
+    }
+    g_assert_cmpuint(fake_daemon_count(fixture->daemon, "GET /v1/ws"), ==, 2);
+}
+
+/* ---- bad answers -------------------------------------------------------------------------- */
+
+static void test_bad_answers(Fixture *fixture, gconstpointer data)
+{
+    g_autofree char *deep = g_strnfill(100000, '[');
+    g_autofree char *vm = fake_vm(FAKE_ID_1, "foo", "stopped", 1);
+    g_autoptr(GString) wrong_type = g_string_new(vm);
+    g_autoptr(GString) twice = g_string_new(vm);
+    g_string_replace(wrong_type, "512", "\"512\"", 1);
+    g_string_replace(twice, "{", "{\"id\":\"x\",", 1);
+    const char *const bodies[] = {
+        "", "[]", "{\"id\":1}", deep, wrong_type->str, twice->str, "{}", "{\"id\":\"\\u0000\"}",
+    };
+    g_autoptr(GError) error = NULL;
+
+    for (gsize i = 0; i < G_N_ELEMENTS(bodies); i++) {
+        fake_daemon_answer(fixture->daemon, "GET /v1/vms/foo", 200, NULL, bodies[i]);
+        g_assert_null(get_vm_full(fixture, "foo", TENBOX_VM_LOOKUP_FLAGS_NONE, &error));
+        assert_error(&error, TENBOX_ERROR_PROTOCOL, "protocol-error");
+    }
+    fake_daemon_answer(fixture->daemon, "GET /v1/vms/foo", 200, NULL, wrong_type->str);
+    g_assert_null(get_vm_full(fixture, "foo", TENBOX_VM_LOOKUP_FLAGS_NONE, &error));
+    g_assert_nonnull(strstr(error->message, "memory_mb"));
+    g_clear_error(&error);
+
+    g_autofree char *large = g_strnfill(5 * 1024 * 1024, ' ');
+    fake_daemon_answer(fixture->daemon, "GET /v1/vms/foo", 200, NULL, large);
+    g_assert_null(get_vm_full(fixture, "foo", TENBOX_VM_LOOKUP_FLAGS_NONE, &error));
+    assert_error(&error, TENBOX_ERROR_PROTOCOL, "protocol-error");
+
+    fake_daemon_answer(fixture->daemon, "GET /v1/vms/foo", 500, "application/problem+json", "{{");
+    g_assert_null(get_vm_full(fixture, "foo", TENBOX_VM_LOOKUP_FLAGS_NONE, &error));
+    assert_error(&error, TENBOX_ERROR_PROTOCOL, "protocol-error");
+
+    static const char *const lists[] = {"{}", "{\"items\":{}}", "{\"items\":[1]}",
+                                        "{\"items\":[{}]}"};
+    for (gsize i = 0; i < G_N_ELEMENTS(lists); i++) {
+        fake_daemon_answer(fixture->daemon, "GET /v1/vms", 200, NULL, lists[i]);
+        g_assert_null(list_vms(fixture, &error));
+        assert_error(&error, TENBOX_ERROR_PROTOCOL, "protocol-error");
+    }
+}
+
+/* A newer daemon: members and words we do not know are let pass, and passed on. */
+static void test_newer_daemon(Fixture *fixture, gconstpointer data)
+{
+    g_autofree char *plain = fake_vm(FAKE_ID_1, "foo", "hibernated", 1);
+    g_autoptr(GString) json = g_string_new(plain);
+
+    g_string_replace(json, "{\"id\"", "{\"gpu\":{\"kind\":\"x\",\"share\":0.5},\"id\"", 1);
+    fake_daemon_answer(fixture->daemon, "GET /v1/vms/foo", 200, NULL, json->str);
+    g_autoptr(TenboxVm) vm = get_vm(fixture, "foo");
+    g_assert_cmpint(tenbox_vm_get_state(vm), ==, TENBOX_VM_STATE_UNKNOWN);
+    g_autofree char *text = tenbox_vm_dup_json(vm);
+    g_assert_cmpstr(text, ==, json->str);
+}
+
+/* ---- the end of a connection ---------------------------------------------------------------- */
+
+static gboolean is_listing(gpointer daemon)
+{
+    return fake_daemon_count(daemon, "GET /v1/vms") > 0;
+}
+
+static void test_close(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(TenboxVm) vm = get_foo(fixture);
+    g_auto(Screen) screen = {0};
+    g_autoptr(GError) error = NULL;
+    g_auto(Await) list = {0}, after = {0};
+
+    screen_open(&screen, vm);
+    fake_daemon_hang(fixture->daemon, "GET /v1/vms");
+    tenbox_connection_list_vms_async(fixture->connection, NULL, await_done, &list);
+    wait_until(is_listing, fixture->daemon);
+    tenbox_connection_close(fixture->connection);
+    tenbox_connection_close(fixture->connection);
+    g_assert_null(
+        tenbox_connection_list_vms_finish(fixture->connection, await_result(&list), &error));
+    assert_error(&error, TENBOX_ERROR_CLOSED, "closed");
+    wait_until(screen_is_closed, &screen);
+    g_assert_cmpstr(screen.closed, ==, "closed");
+    tenbox_vm_start_async(vm, TENBOX_VM_ACTION_FLAGS_NONE, NULL, await_done, &after);
+    g_assert_false(tenbox_vm_start_finish(vm, await_result(&after), &error));
+    assert_error(&error, TENBOX_ERROR_CLOSED, "closed");
+}
+
+/* A handle outlives its connection. */
+static void test_drop(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TenboxConnection) connection = open_uri(fake_daemon_get_uri(fixture->daemon), &error);
+    g_auto(Await) get = {0}, after = {0};
+
+    answer_vm(fixture, FAKE_ID_1, "foo", "stopped", 1);
+    tenbox_connection_get_vm_async(connection, "foo", TENBOX_VM_LOOKUP_FLAGS_NONE, NULL, await_done,
+                                   &get);
+    g_autoptr(TenboxVm) vm =
+        tenbox_connection_get_vm_finish(connection, await_result(&get), &error);
+    await_clear(&get);
+    while (g_main_context_iteration(NULL, FALSE)) {
+    }
+    g_assert_finalize_object(g_steal_pointer(&connection));
+    g_assert_cmpstr(tenbox_vm_get_name(vm), ==, "foo");
+    tenbox_vm_refresh_async(vm, NULL, await_done, &after);
+    g_assert_false(tenbox_vm_refresh_finish(vm, await_result(&after), &error));
+    assert_error(&error, TENBOX_ERROR_CLOSED, "closed");
+}
+
+/* ---- without a main loop ------------------------------------------------------------------- */
+
+typedef struct {
+    char *uri;
+    GMutex mutex;
+    GCond ready;
+    gboolean is_over;
+} Server;
+
+static gboolean is_over(gpointer user_data)
+{
+    Server *server = user_data;
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&server->mutex);
+
+    return server->is_over;
+}
+
+static gpointer serve(gpointer user_data)
+{
+    Server *server = user_data;
+    g_autoptr(GMainContext) context = g_main_context_new();
+
+    g_main_context_push_thread_default(context);
+    FakeDaemon *daemon = fake_daemon_new();
+    g_autofree char *vm = fake_vm(FAKE_ID_1, "foo", "running", 1);
+    g_autofree char *list = g_strdup_printf("{\"items\":[%s]}", vm);
+    g_autofree char *operation = fake_operation(FAKE_OP_ID, "start", "done", NULL);
+    fake_daemon_answer(daemon, "GET /v1/vms", 200, NULL, list);
+    fake_daemon_answer(daemon, "GET /v1/vms/foo", 200, NULL, vm);
+    fake_daemon_answer(daemon, "GET /v1/vms/" FAKE_ID_1, 200, NULL, vm);
+    fake_daemon_answer(daemon, "POST /v1/vms/" FAKE_ID_1 ":start", 202, NULL, operation);
+
+    g_mutex_lock(&server->mutex);
+    server->uri = g_strdup(fake_daemon_get_uri(daemon));
+    g_cond_signal(&server->ready);
+    g_mutex_unlock(&server->mutex);
+    while (!is_over(server))
+        g_main_context_iteration(context, TRUE);
+    fake_daemon_free(daemon);
+    g_main_context_pop_thread_default(context);
+    return NULL;
+}
+
+static void test_sync(void)
+{
+    Server server = {0};
+    g_autoptr(GError) error = NULL;
+
+    g_mutex_init(&server.mutex);
+    g_cond_init(&server.ready);
+    GThread *thread = g_thread_new("fake-daemon", serve, &server);
+    g_mutex_lock(&server.mutex);
+    while (!server.uri)
+        g_cond_wait(&server.ready, &server.mutex);
+    g_mutex_unlock(&server.mutex);
+
+    {
+        g_autoptr(TenboxConnection) connection =
+            tenbox_connection_open_sync(server.uri, TENBOX_CONNECTION_FLAGS_NONE, NULL, &error);
+        g_assert_no_error(error);
+        g_autoptr(GPtrArray) vms = tenbox_connection_list_vms_sync(connection, NULL, &error);
+        g_assert_no_error(error);
+        g_assert_cmpuint(vms->len, ==, 1);
+        g_autoptr(TenboxVm) vm = tenbox_connection_get_vm_sync(
+            connection, "foo", TENBOX_VM_LOOKUP_FLAGS_NONE, NULL, &error);
+        g_assert_no_error(error);
+        g_assert_true(tenbox_vm_start_sync(vm, TENBOX_VM_ACTION_FLAGS_NONE, NULL, &error));
+        g_assert_no_error(error);
+        g_autofree char *system = tenbox_connection_get_system_sync(connection, NULL, &error);
+        g_assert_nonnull(system);
+
+        /* The kinds do not mix, and say so. */
+        g_auto(Await) wrong = {0};
+        tenbox_vm_refresh_async(vm, NULL, await_done, &wrong);
+        g_assert_false(tenbox_vm_refresh_finish(vm, await_result(&wrong), &error));
+        assert_error(&error, TENBOX_ERROR_WRONG_STATE, "wrong-state");
+
+        g_autoptr(GCancellable) cancelled = g_cancellable_new();
+        g_cancellable_cancel(cancelled);
+        g_assert_false(tenbox_vm_refresh_sync(vm, cancelled, &error));
+        g_assert_error(error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+        g_clear_error(&error);
+    }
+    {
+        g_autoptr(TenboxConnection) connection = open_uri(server.uri, &error);
+        g_assert_no_error(error);
+        g_assert_null(tenbox_connection_list_vms_sync(connection, NULL, &error));
+        assert_error(&error, TENBOX_ERROR_WRONG_STATE, "wrong-state");
+    }
+
+    g_mutex_lock(&server.mutex);
+    server.is_over = TRUE;
+    g_mutex_unlock(&server.mutex);
+    /* One more connection wakes its loop. */
+    G_GNUC_UNUSED g_autoptr(TenboxConnection) last =
+        tenbox_connection_open_sync(server.uri, TENBOX_CONNECTION_FLAGS_NONE, NULL, NULL);
+    g_thread_join(thread);
+    g_free(server.uri);
+    g_mutex_clear(&server.mutex);
+    g_cond_clear(&server.ready);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/open/no-daemon", test_no_daemon);
+    g_test_add_func("/open/no-tenbox", test_no_tenbox);
+    g_test_add_func("/open/silent", test_silent);
+#define ADD(path, function) g_test_add(path, Fixture, NULL, set_up, function, tear_down)
+    ADD("/open/withdraw", test_withdraw_open);
+    ADD("/open/long-path", test_long_path);
+    ADD("/vms/list", test_list);
+    ADD("/vms/lookup", test_lookup);
+    ADD("/vms/create", test_create);
+    ADD("/vms/update", test_update);
+    ADD("/vms/texts", test_texts);
+    ADD("/actions/start", test_start);
+    ADD("/actions/start-fails", test_start_fails);
+    ADD("/actions/stop-and-delete", test_stop_and_delete);
+    ADD("/actions/withdraw-wait", test_withdraw_wait);
+    ADD("/actions/withdraw-begin", test_withdraw_begin);
+    ADD("/actions/withdraw-hang", test_withdraw_hang);
+    ADD("/actions/held", test_held);
+    ADD("/actions/operation", test_operation);
+    ADD("/events/watch", test_watch);
+    ADD("/events/lost", test_watch_lost);
+    ADD("/events/garbage", test_watch_garbage);
+    ADD("/events/refused", test_watch_refused);
+    ADD("/console/session", test_console);
+    ADD("/console/input", test_console_input);
+    ADD("/console/pause", test_console_pause);
+    ADD("/console/ends", test_console_ends);
+    ADD("/answers/bad", test_bad_answers);
+    ADD("/answers/newer", test_newer_daemon);
+    ADD("/close/requests", test_close);
+    ADD("/close/drop", test_drop);
+    g_test_add_func("/sync/twins", test_sync);
+    return g_test_run();
+}

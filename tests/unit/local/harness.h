@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A local driver on a data folder of its own, with the fake runtime behind it, for tests.
+ *
+ * Calls look synchronous: they iterate the main context until their task has completed. A test that
+ * hangs is ended by a watchdog with the name of what it waited for; nothing else depends on a clock.
+ */
+#pragma once
+
+#include "libtenbox/driver/driver.h"
+#include "libtenbox/tenbox-error.h"
+
+typedef struct {
+    char *folder; /* the data folder */
+    char *kernel; /* a file that passes for a kernel */
+    char *initrd;
+    TbxDriver *driver; /* NULL while closed */
+    TbxEventSink *sink;
+    GPtrArray *events; /* of TbxEventRecord, all since the driver was opened */
+} Harness;
+
+/* Makes the files, and opens the driver. */
+void harness_init(Harness *harness);
+/* Closes, removes everything and checks that no process of the harness is left. */
+void harness_fini(Harness *harness);
+
+/* A folder for a test, and its removal with all that is in it. */
+char *test_make_folder(void);
+void test_remove_folder(const char *folder);
+
+void harness_open(Harness *harness);
+TbxDriver *harness_try_open(Harness *harness, GError **error);
+/* Closes and drops the driver; VMs go on. */
+void harness_close(Harness *harness);
+
+/* Iterates until @condition is true. */
+typedef gboolean (*Condition)(gpointer user_data);
+void wait_until(const char *what, Condition condition, gpointer user_data);
+
+/* Waits for a task made by new_task() and returns its result. */
+GTask *new_task(GCancellable *cancellable);
+gpointer finish_pointer(GTask *task, GError **error);
+gboolean finish_boolean(GTask *task, GError **error);
+
+/* A specification of name, kernel, initrd and command line, each nullable. */
+TbxVmSpec *spec_new(const Harness *harness, const char *name, const char *cmdline);
+
+TbxVmRecord *try_create(Harness *harness, TbxVmSpec *spec, GError **error);
+/* A VM that exists; returns its id. The command line scripts its runtime. */
+char *create_vm(Harness *harness, const char *name, const char *cmdline);
+TbxVmRecord *get_vm(Harness *harness, const char *name);
+TenboxVmState get_state(Harness *harness, const char *name);
+
+/* Begins an action. */
+TbxOperationRecord *begin(Harness *harness, const char *name, TenboxVmAction action, gboolean force,
+                          gint64 timeout, GError **error);
+/* Begins it and waits for its end. */
+TbxOperationRecord *run(Harness *harness, const char *name, TenboxVmAction action, gboolean force,
+                        gint64 timeout);
+/* The same, asserting that it is done. */
+void run_ok(Harness *harness, const char *name, TenboxVmAction action, gboolean force);
+TbxOperationRecord *wait_operation(Harness *harness, const char *id);
+void wait_state(Harness *harness, const char *name, TenboxVmState state);
+
+/* Consoles. */
+TbxConsoleStream *open_console(Harness *harness, const char *name, gboolean replay);
+/* Reads until the text so far ends with @end (nullable: until the end of the stream). */
+char *read_until(TbxConsoleStream *stream, const char *end);
+void write_console(TbxConsoleStream *stream, const char *text);
+
+/* Asserts an error of TENBOX_ERROR with that slug and field (NULL: none), then clears it. */
+#define assert_error(error, slug, field) assert_error_at(G_STRLOC, (error), (slug), (field))
+void assert_error_at(const char *where, GError **error, const char *slug, const char *field);
+
+/* How many descriptors this process has open, and how many children. */
+guint count_descriptors(void);
+guint count_children(void);
+
+/* Waits until that many are open: a small file may still be on its way to the disk, in a thread. One that
+ * leaked never closes. */
+void wait_descriptors(guint expected);
