@@ -21,7 +21,7 @@
  *   ignore-pause              accepts RT_PAUSE, never pauses
  *   no-credit                 takes console input and never grants credit for more
  *   hello-garbage             answers a later controller's RT_HELLO with a ring that is not sealed
- *   quiet                     no echo
+ *   no-echo                   no echo
  *
  * Lines of console input that begin with '@', for what a running guest does:
  *   @burst N  @reboot  @poweroff  @triple-fault  @signal N  @exit N  @garbage  @close
@@ -299,7 +299,7 @@ static void console_input(struct fake *fake, const uint8_t *data, size_t length)
         .header = header(RT_CONSOLE_CREDIT, sizeof(credit), 0),
         .bytes = (uint32_t)length,
     };
-    bool echo = !has_option(fake, "quiet");
+    bool echo = !has_option(fake, "no-echo");
 
     for (size_t i = 0; i < length; i++) {
         if (fake->at_line_start && data[i] == '@')

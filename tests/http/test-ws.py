@@ -416,7 +416,7 @@ def unfinished_fragments():
 def slow_reader():
     """a console whose client does not read loses old output and is told how much, at no cost to others"""
     with Host() as host:
-        host.create("a", cmdline="quiet")
+        host.create("a", cmdline="no-echo")
         slow, fast = host.open(), host.open()
         for client in (slow, fast):
             client.subscribe(7, "console", "a")

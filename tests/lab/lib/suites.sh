@@ -164,8 +164,11 @@ suite_fuzz() {
 run_lab() {
     lab_suite=$1
     shift
+    # Seconds after which a host that hangs is given up: twice what the longest of them takes.
+    lab_limit=900
+    [ -z "$test_long" ] || lab_limit=3600
     # In a process of its own: it sets many variables.
-    TENBOX_TEST_LONG=$test_long run_tap "$lab_suite" "$root/dev" lab --time-out 2400 "$@"
+    TENBOX_TEST_LONG=$test_long run_tap "$lab_suite" "$root/dev" lab --time-out "$lab_limit" "$@"
 }
 
 suite_lab() {
