@@ -57,16 +57,8 @@ up_verb() {
     TENBOX_NO_AUTOSTART=1
     export TENBOX_HOST TENBOX_NO_AUTOSTART
     if ! "$up_tenbox" vm inspect "$up_vm" >/dev/null 2>&1; then
-        # The kernel's own messages are worth seeing, but an emulated serial port takes ages over them.
-        set --
-        if [ "$up_place" = lab ]; then
-            case $machine in
-                x86_64) set -- --cmdline "console=ttyS0 quiet" ;;
-                aarch64) set -- --cmdline "console=ttyAMA0 quiet" ;;
-            esac
-        fi
         "$up_tenbox" --quiet vm create --name "$up_vm" --kernel "$up_guest/vmlinuz" \
-            --initrd "$up_guest/initrd" --memory 512 --cpus 1 "$@" >/dev/null ||
+            --initrd "$up_guest/initrd" --memory 512 --cpus 1 >/dev/null ||
             up_failed "creating the VM"
     fi
     up_show_console || up_failed "the first boot"
