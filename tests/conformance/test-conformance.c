@@ -158,9 +158,19 @@ static gboolean is_open(gpointer user_data)
     return fixture->connection != NULL;
 }
 
+static gboolean look_again(gpointer user_data)
+{
+    return G_SOURCE_CONTINUE;
+}
+
 static void connect_fixture(Fixture *fixture)
 {
+    /* The folder's lock is given back by a thread, which tells no main context about it: the condition
+     * is polled, for an iteration would wait for an event that need not come. */
+    guint poll = g_timeout_add(20, look_again, NULL);
+
     wait_until(is_open, fixture);
+    g_source_remove(poll);
     g_signal_connect(fixture->connection, "vm-added", G_CALLBACK(on_added), fixture->signals);
     g_signal_connect(fixture->connection, "vm-removed", G_CALLBACK(on_removed), fixture->signals);
     g_signal_connect(fixture->connection, "closed", G_CALLBACK(on_closed), fixture->signals);
