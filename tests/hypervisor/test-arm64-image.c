@@ -254,7 +254,7 @@ static void test_headers(void)
     hv_store_le64(image + 16, UINT64_MAX);
     is_refused(image, FILE_SIZE, "memory_mb", "too small", "image_size of 16 EiB");
     hv_store_le64(image + 16, RAM_SIZE + 1);
-    is_refused(image, FILE_SIZE, "memory_mb", "too small", "image_size of RAM and a byte");
+    is_refused(image, FILE_SIZE, "memory_mb", "128 MiB", "image_size of RAM and a byte");
     hv_store_le64(image + 16, 63);
     is_refused(image, FILE_SIZE, "kernel", "damaged", "image_size of less than a header");
 }
@@ -343,7 +343,8 @@ static void test_placement(void)
     tap_is(hv_arm64_place(RAM, 34 * MIB, &kernel, 0, &placement, NULL), 0, "to the last byte");
     tap_is(hv_arm64_place(RAM, 34 * MIB - 1, &kernel, 0, &placement, &reason), -EINVAL,
            "one byte less");
-    tap_ok(!strcmp(reason.field, "memory_mb"), "blames the memory");
+    tap_ok(!strcmp(reason.field, "memory_mb") && strstr(reason.text, "64 MiB"),
+           "blames the memory, and says what would do: \"%s\"", reason.text);
     tap_is(hv_arm64_place(RAM, 35 * MIB, &kernel, 1 * MIB, &placement, NULL), 0,
            "an initrd to the last byte");
     tap_is(hv_arm64_place(RAM, 35 * MIB, &kernel, 1 * MIB + 1, &placement, &reason), -EINVAL,

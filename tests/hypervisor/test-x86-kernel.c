@@ -54,6 +54,19 @@ static void refused(struct file *file, const char *words, const char *what)
            "%s: refused, \"%s\"", what, reason.text ? reason.text : "");
 }
 
+/* There is no place for it: a refusal that names @field and has @words in its text. */
+static void not_placed(struct hv_x86_kernel *kernel, uint64_t ram, const char *field,
+                       const char *words, const char *what)
+{
+    struct hv_reason reason = {0};
+    uint64_t end = kernel->end;
+    int error = hv_x86_kernel_place(kernel, ram, &reason);
+
+    tap_ok(error == -EINVAL && reason.field && strcmp(reason.field, field) == 0 &&
+               strstr(reason.text, words) && kernel->end == end,
+           "%s: %s: \"%s\"", what, field, reason.text ? reason.text : "");
+}
+
 /* --- bzImage ----------------------------------------------------------------------------------- */
 
 static void make_bzimage(struct file *file)
@@ -96,14 +109,15 @@ static void test_bzimage(void)
     tap_ok(kernel.segments[0].address == 16 * MIB && kernel.entry == 16 * MIB + 0x200 &&
                kernel.end == 48 * MIB,
            "at its preferred address");
-    tap_is(hv_x86_kernel_place(&kernel, 40 * MIB, &reason), 0, "in little memory too");
-    tap_is(kernel.segments[0].address, 2 * MIB, "as low as its alignment allows");
-    tap_ok(hv_x86_kernel_place(&kernel, 33 * MIB, &reason) == -EINVAL &&
-               strcmp(reason.field, "memory_mb") == 0,
-           "but not in less than it needs: \"%s\"", reason.text);
-    kernel.is_relocatable = false;
-    tap_is(hv_x86_kernel_place(&kernel, 40 * MIB, &reason), -EINVAL,
-           "one that cannot move has no second choice");
+    for (int movable = 1; movable >= 0; movable--) {
+        kernel.is_relocatable = movable;
+        /* Loaded lower, even a relocatable one would unpack itself there, beyond the end of RAM. */
+        not_placed(&kernel, 48 * MIB - 1, "memory_mb", "64 MiB",
+                   movable ? "a byte too little" : "the same for a fixed one");
+        tap_ok(hv_x86_kernel_place(&kernel, 48 * MIB, &reason) == 0 && kernel.end == 48 * MIB &&
+                   kernel.segments[0].address == 16 * MIB,
+               "to the last byte");
+    }
     file.bytes[0x1f1] = 0;
     file.size = 5 * 512 + 4096;
     tap_ok(parse(&file, &kernel, &reason) == 0 && kernel.segments[0].file_offset == 5 * 512,
@@ -275,26 +289,97 @@ static void test_bad_bzimage(void)
     refused(&file, "neither", "garbage");
 }
 
+/* Where boot.rst says that the kernel will run: max(load address, pref_address), aligned. */
 static void test_preferred_address(void)
 {
-    static const uint64_t strange[] = {0, 0x1000, UINT64_MAX, UINT64_MAX - 32 * MIB, 16 * MIB + 1};
+    static const struct {
+        uint64_t preferred, address; /* 0: refused */
+    } movable[] =
+        {
+            {0, 2 * MIB},
+            {0x1000, 2 * MIB},
+            {2 * MIB, 2 * MIB},
+            {16 * MIB + 1, 18 * MIB},
+            {18 * MIB - 1, 18 * MIB},
+            {224 * MIB, 224 * MIB},
+            {224 * MIB + 1, 0},
+            {3 * GIB - 32 * MIB, 0},
+            {3 * GIB, 0},
+            {UINT64_MAX - 32 * MIB, 0},
+            {UINT64_MAX, 0},
+        },
+      fixed[] = {
+          {0, 0},
+          {MIB - 1, 0},
+          {MIB, MIB},
+          {16 * MIB + 1, 16 * MIB + 1},
+          {224 * MIB + 1, 0},
+          {UINT64_MAX, 0},
+      };
     struct file file;
     struct hv_x86_kernel kernel;
     struct hv_reason reason;
 
-    for (size_t i = 0; i < HV_ARRAY_SIZE(strange); i++) {
+    for (size_t i = 0; i < HV_ARRAY_SIZE(movable) + HV_ARRAY_SIZE(fixed); i++) {
+        bool is_movable = i < HV_ARRAY_SIZE(movable);
+        uint64_t preferred =
+            is_movable ? movable[i].preferred : fixed[i - HV_ARRAY_SIZE(movable)].preferred;
+        uint64_t address =
+            is_movable ? movable[i].address : fixed[i - HV_ARRAY_SIZE(movable)].address;
+        bool is_right;
+
         make_bzimage(&file);
-        hv_store_le64(file.bytes + 0x258, strange[i]);
-        tap_ok(parse(&file, &kernel, &reason) == 0 &&
-                   hv_x86_kernel_place(&kernel, 256 * MIB, &reason) == 0 &&
-                   kernel.segments[0].address == 2 * MIB,
-               "a preferred address of %#llx is not used", (unsigned long long)strange[i]);
+        file.bytes[0x234] = is_movable;
+        hv_store_le64(file.bytes + 0x258, preferred);
+        if (parse(&file, &kernel, &reason) < 0) {
+            tap_bail("the kernel is not one");
+        }
+        if (hv_x86_kernel_place(&kernel, 256 * MIB, &reason) == 0) {
+            is_right = kernel.segments[0].address == address && kernel.end == address + 32 * MIB &&
+                       kernel.entry == address + 0x200;
+        } else {
+            /* More memory is no advice for what no memory helps. */
+            is_right = address == 0 &&
+                       strcmp(reason.field, preferred >= MIB && preferred <= 3 * GIB - 32 * MIB
+                                                ? "memory_mb"
+                                                : "kernel") == 0;
+        }
+        tap_ok(is_right, "a %s kernel that prefers %#llx", is_movable ? "movable" : "fixed",
+               (unsigned long long)preferred);
     }
     make_bzimage(&file);
     hv_store_le32(file.bytes + 0x230, 1u << 31);
-    tap_ok(parse(&file, &kernel, &reason) == 0 &&
-               hv_x86_kernel_place(&kernel, 256 * MIB, &reason) == -EINVAL,
-           "an alignment that no memory meets");
+    tap_is(parse(&file, &kernel, &reason), 0, "an alignment of 2 GiB");
+    not_placed(&kernel, 256 * MIB, "memory_mb", "4 GiB", "takes much memory");
+    make_bzimage(&file);
+    hv_store_le32(file.bytes + 0x260, 0xffffffff);
+    tap_is(parse(&file, &kernel, &reason), 0, "an init_size of 4 GiB");
+    not_placed(&kernel, 3 * GIB, "kernel", "impossible", "no memory is enough");
+}
+
+/* The initrd lies above all that the kernel will use while it unpacks itself, or nowhere. */
+static void test_initrd_beside_bzimage(void)
+{
+    struct file file;
+    struct hv_x86_kernel kernel;
+    struct hv_reason reason;
+    uint64_t address;
+    unsigned int wrong = 0;
+
+    make_bzimage(&file);
+    if (parse(&file, &kernel, &reason) < 0) {
+        tap_bail("the kernel is not one");
+    }
+    for (uint64_t ram = 16 * MIB; ram <= 64 * MIB; ram += MIB) {
+        if (hv_x86_kernel_place(&kernel, ram, &reason) < 0) {
+            wrong += ram >= 48 * MIB;
+        } else if (hv_x86_initrd_place(&kernel, ram, 3 * MIB, &address, &reason) < 0) {
+            wrong += ram < 48 * MIB || ram >= 51 * MIB || strcmp(reason.field, "initrd") != 0;
+        } else {
+            wrong += ram < 51 * MIB || address < 48 * MIB || address + 3 * MIB > ram;
+        }
+    }
+    tap_is(wrong, 0, "an initrd of 3 MiB in each memory from 16 to 64 MiB");
 }
 
 /* --- ELF with a PVH note ----------------------------------------------------------------------- */
@@ -372,9 +457,11 @@ static void test_elf(void)
            "says where it goes");
     tap_ok(hv_x86_kernel_place(&kernel, 64 * MIB, &reason) == 0 && kernel.end == 18 * MIB + 0x800,
            "and goes there");
-    tap_ok(hv_x86_kernel_place(&kernel, 18 * MIB, &reason) == -EINVAL &&
-               strcmp(reason.field, "memory_mb") == 0,
-           "if there is memory");
+    not_placed(&kernel, 18 * MIB, "memory_mb", "32 MiB", "if there is memory");
+    program_header(&file, 1)->p_paddr = 3 * GIB;
+    tap_is(parse(&file, &kernel, &reason), 0, "a segment at 3 GiB");
+    not_placed(&kernel, 3 * GIB, "kernel", "impossible", "is where there never is memory");
+    make_elf(&file);
     program_header(&file, 2)->p_filesz = 48;
     hv_store_le32(file.bytes + NOTE_OFFSET + 24 + 4, 8);
     tap_ok(parse(&file, &kernel, &reason) == 0 && kernel.entry == 16 * MIB + 0x100,
@@ -625,6 +712,7 @@ int main(void)
     test_bzimage();
     test_bad_bzimage();
     test_preferred_address();
+    test_initrd_beside_bzimage();
     test_header_fields();
     test_command_line_and_initrd();
     test_elf();

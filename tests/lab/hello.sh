@@ -298,6 +298,16 @@ case_bad_input() {
         check "the VM with the $file kernel is stopped" wait_state bad stopped
         remove bad >/dev/null 2>&1
     done
+    # Each has less than its kernel says that it needs before it can say anything itself.
+    case $TENBOX_LAB_ARCH in
+        x86_64) little=64 enough=128 ;;
+        aarch64) little=32 enough=64 ;;
+    esac
+    tenbox vm create --name bad --kernel "$good/vmlinuz" --memory $little >/dev/null 2>&1
+    check "$little MiB are refused, and enough is named" \
+        fails 2 "memory_mb: is too small for this kernel: give it $enough MiB" tenbox vm start bad
+    check "the VM with $little MiB is stopped" wait_state bad stopped
+    remove bad >/dev/null 2>&1
     tenbox vm create --name taken --kernel "$good/vmlinuz" --memory 512 >/dev/null 2>&1
     check "a name that is taken" fails 4 taken tenbox vm create --name taken \
         --kernel "$good/vmlinuz" --memory 512

@@ -21,6 +21,7 @@
 #include <limits.h>
 #include <zlib.h>
 
+#include "hypervisor/arch/memory-need.h"
 #include "hypervisor/base/file.h"
 #include "hypervisor/base/hv-base.h"
 #include "hypervisor/base/reason.h"
@@ -74,6 +75,18 @@ static int read_failed(struct hv_reason *reason, int error)
     return hv_reason_set(reason, error, "kernel", "could not be read");
 }
 
+/* Refuses a memory that lacks room for a kernel that lies so far into RAM, and for its device tree. */
+static int refuse_memory(struct hv_reason *reason, uint64_t offset, uint64_t size)
+{
+    uint64_t end, needed;
+
+    if (!hv_add_u64(offset, size, &end) || !hv_align_up(end, FDT_ROOM, &end) ||
+        !hv_add_u64(end, FDT_ROOM, &needed)) {
+        needed = UINT64_MAX;
+    }
+    return hv_refuse_memory(reason, needed);
+}
+
 /* The checked content of an Image header. */
 static int parse_header(const struct hv_memory *memory, const uint8_t header[HEADER_SIZE],
                         struct hv_arm64_kernel *ret_kernel, struct hv_reason *reason)
@@ -98,7 +111,7 @@ static int parse_header(const struct hv_memory *memory, const uint8_t header[HEA
         return refuse(reason, "has a damaged header: impossible size or text offset");
     }
     if (!hv_range_fits(text_offset, image_size, ram->size)) {
-        return hv_reason_set(reason, -EINVAL, "memory_mb", "is too small for this kernel");
+        return refuse_memory(reason, text_offset, image_size);
     }
     *ret_kernel = (struct hv_arm64_kernel){
         .address = ram->address + text_offset,
@@ -444,7 +457,7 @@ int hv_arm64_place(uint64_t ram_address, uint64_t ram_size, const struct hv_arm6
         !hv_range_fits(kernel->address - ram_address, kernel->size, ram_size) ||
         !hv_align_up(kernel->address - ram_address + kernel->size, FDT_ROOM, &end) ||
         !hv_range_fits(end, FDT_ROOM, ram_size)) {
-        return hv_reason_set(reason, -EINVAL, "memory_mb", "is too small for this kernel");
+        return refuse_memory(reason, kernel->address - ram_address, kernel->size);
     }
     placement.fdt_address = ram_address + end;
     end += FDT_ROOM;

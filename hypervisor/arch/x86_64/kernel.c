@@ -7,6 +7,7 @@
 
 #include <elf.h>
 
+#include "hypervisor/arch/memory-need.h"
 #include "hypervisor/arch/x86_64/platform.h"
 #include "hypervisor/base/hv-base.h"
 #include "hypervisor/base/reason.h"
@@ -304,56 +305,75 @@ int hv_x86_kernel_parse(const struct hv_x86_kernel_source *source, struct hv_x86
 
 /* --- placement --------------------------------------------------------------------------------- */
 
-static int reject_memory(struct hv_reason *reason)
+/* @end: the first address above the kernel. */
+static int check_end(uint64_t end, uint64_t low_ram_end, struct hv_reason *ret_reason)
 {
-    return hv_reason_set(reason, -EINVAL, "memory_mb", "is too small for this kernel");
+    if (end > HV_X86_PCI_HOLE_START) {
+        return reject(ret_reason,
+                      "has an impossible address: it would reach beyond 3 GiB, where this "
+                      "machine has no memory for a kernel");
+    }
+    return end > low_ram_end ? hv_refuse_memory(ret_reason, end) : 0;
 }
 
-static bool fits_in_ram(uint64_t address, uint64_t size, uint64_t low_ram_end)
-{
-    return address >= HV_X86_HIGH_RAM_START && hv_range_fits(address, size, low_ram_end);
-}
-
+/*
+ * There is one place. A relocatable kernel that is loaded below its preferred address still unpacks
+ * itself there (boot.rst, init_size), over whatever a loader has put in its way.
+ */
 static int place_bzimage(struct hv_x86_kernel *kernel, uint64_t low_ram_end,
                          struct hv_reason *ret_reason)
 {
     struct hv_x86_kernel_segment *segment = &kernel->segments[0];
     uint64_t address = kernel->preferred_address;
+    uint64_t end;
+    int error;
 
-    if (!fits_in_ram(address, segment->memory_size, low_ram_end) ||
-        (kernel->is_relocatable && !hv_is_aligned(address, kernel->alignment))) {
-        /* The lowest place there is. A kernel that cannot move has no second choice. */
-        if (!kernel->is_relocatable ||
-            !hv_align_up(HV_X86_HIGH_RAM_START, kernel->alignment, &address) ||
-            !fits_in_ram(address, segment->memory_size, low_ram_end)) {
-            return reject_memory(ret_reason);
-        }
+    if ((kernel->is_relocatable &&
+         !hv_align_up(hv_max_u64(address, HV_X86_HIGH_RAM_START), kernel->alignment, &address)) ||
+        !hv_add_u64(address, segment->memory_size, &end)) {
+        return reject(ret_reason, "has a header with an impossible pref_address");
+    }
+    if (address < HV_X86_HIGH_RAM_START) {
+        return reject(ret_reason, "is a bzImage that must be loaded below 1 MiB");
+    }
+    error = check_end(end, low_ram_end, ret_reason);
+    if (error < 0) {
+        return error;
     }
     segment->address = address;
     kernel->entry = address + ENTRY_64_OFFSET;
-    kernel->end = address + segment->memory_size;
+    kernel->end = end;
     return 0;
 }
 
-int hv_x86_kernel_place(struct hv_x86_kernel *kernel, uint64_t low_ram_end,
-                        struct hv_reason *ret_reason)
+static int place_pvh(struct hv_x86_kernel *kernel, uint64_t low_ram_end,
+                     struct hv_reason *ret_reason)
 {
-    if (kernel->kind == HV_X86_KERNEL_BZIMAGE) {
-        return place_bzimage(kernel, low_ram_end, ret_reason);
-    }
-    kernel->end = 0;
+    uint64_t end = 0;
+    int error;
+
     for (unsigned int i = 0; i < kernel->segment_count; i++) {
         const struct hv_x86_kernel_segment *segment = &kernel->segments[i];
 
         if (segment->address < HV_X86_HIGH_RAM_START) {
             return reject(ret_reason, "has a segment below 1 MiB");
         }
-        if (!fits_in_ram(segment->address, segment->memory_size, low_ram_end)) {
-            return reject_memory(ret_reason);
-        }
-        kernel->end = hv_max_u64(kernel->end, segment->address + segment->memory_size);
+        /* The parser has seen to it that this does not wrap. */
+        end = hv_max_u64(end, segment->address + segment->memory_size);
     }
+    error = check_end(end, low_ram_end, ret_reason);
+    if (error < 0) {
+        return error;
+    }
+    kernel->end = end;
     return 0;
+}
+
+int hv_x86_kernel_place(struct hv_x86_kernel *kernel, uint64_t low_ram_end,
+                        struct hv_reason *ret_reason)
+{
+    return kernel->kind == HV_X86_KERNEL_PVH ? place_pvh(kernel, low_ram_end, ret_reason)
+                                             : place_bzimage(kernel, low_ram_end, ret_reason);
 }
 
 int hv_x86_initrd_place(const struct hv_x86_kernel *kernel, uint64_t low_ram_end, uint64_t size,

@@ -59,8 +59,10 @@ int hv_x86_kernel_parse(const struct hv_x86_kernel_source *source, struct hv_x86
                         struct hv_reason *ret_reason);
 
 /*
- * Decides where the kernel goes: between 1 MiB and @low_ram_end. -EINVAL with a reason when it does
- * not fit.
+ * Decides where the kernel goes: a bzImage to its preferred address (rounded up to its alignment when
+ * it is relocatable), which is where it unpacks itself wherever it is loaded; an ELF file to where its
+ * segments say. -EINVAL with field "memory_mb" when that is not below @low_ram_end, with field
+ * "kernel" when no machine has RAM there; *@kernel is unchanged then.
  */
 int hv_x86_kernel_place(struct hv_x86_kernel *kernel, uint64_t low_ram_end,
                         struct hv_reason *ret_reason);
