@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Configuration accesses to bus 0 and the bridge's own function.
+ * Configuration accesses to bus 0, the bridge's own function, and the way from a window to a BAR.
+ *
+ * The BARs lie in one of two tables; an atomic pointer says in which. A look-up counts itself in the
+ * table that it is about to read and checks that this is still the present one; a writer fills the
+ * other table once nobody is counted there, then moves the pointer. Neither allocates: a vCPU thread
+ * may not, and it is the writer whenever a guest moves a BAR.
  *
  * References: PCI Local Bus Specification 3.0, section 3.2.2.3.2 (mechanism 1); PCI Express Base
  * Specification 3.0, section 7.2.2 (ECAM).
@@ -8,6 +13,8 @@
 #include "hypervisor/pci/pci-host.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 
 #include "hypervisor/base/hv-base.h"
 #include "hypervisor/machine/bus.h"
@@ -28,10 +35,24 @@ struct slot {
     void *opaque;
 };
 
+struct bar_table {
+    atomic_uint readers;                     /* atomic: look-ups under way */
+    unsigned int count;                      /* const while it is the present table */
+    struct hv_pci_bar bars[HV_PCI_MAX_BARS]; /* the same; in ascending order */
+};
+
+struct window {
+    struct hv_pci_host *host;
+    uint64_t address, size;
+};
+
 struct hv_pci_host {
     pthread_mutex_t lock;                 /* a leaf lock */
     uint32_t config_address;              /* lock: what was written to 0xcf8 */
     struct slot slots[HV_PCI_SLOT_COUNT]; /* const once the machine runs */
+    struct window windows[2];             /* const once the machine runs; size 0: none */
+    struct bar_table tables[2];
+    _Atomic(struct bar_table *) present; /* atomic: one of the tables */
 };
 
 /* The bridge: identification and nothing else; every other byte is a read-only zero. */
@@ -171,20 +192,140 @@ static const struct hv_bus_ops port_ops = {
     .write = port_write,
 };
 
-/* A window without a BAR at the address: what a bus with nobody home returns. */
+/* --- windows ----------------------------------------------------------------------------------- */
+
+/* Counts the caller among the readers of the present table. */
+static struct bar_table *begin_reading(struct hv_pci_host *host)
+{
+    struct bar_table *table;
+
+    for (;;) {
+        table = atomic_load(&host->present);
+        atomic_fetch_add(&table->readers, 1);
+        if (table == atomic_load(&host->present)) {
+            return table;
+        }
+        /* Replaced in between: the count may have come too late for its next writer. */
+        atomic_fetch_sub(&table->readers, 1);
+    }
+}
+
+/* The BAR that holds the whole access, copied; false: none. Its ops are called after reading. */
+static bool find_bar(struct hv_pci_host *host, uint64_t address, unsigned int size,
+                     struct hv_pci_bar *ret_bar)
+{
+    struct bar_table *table = begin_reading(host);
+    unsigned int low = 0, high = table->count;
+    bool is_found = false;
+
+    while (low < high && !is_found) {
+        unsigned int middle = low + (high - low) / 2;
+        const struct hv_pci_bar *bar = &table->bars[middle];
+
+        if (address < bar->address) {
+            high = middle;
+        } else if (address - bar->address >= bar->size) {
+            low = middle + 1;
+        } else if (hv_range_fits(address - bar->address, size, bar->size)) {
+            *ret_bar = *bar;
+            is_found = true;
+        } else {
+            break;
+        }
+    }
+    atomic_fetch_sub(&table->readers, 1);
+    return is_found;
+}
+
 static uint64_t window_read(void *opaque, uint64_t offset, unsigned int size)
 {
-    return UINT64_MAX;
+    const struct window *window = opaque;
+    uint64_t address = window->address + offset;
+    struct hv_pci_bar bar;
+
+    /* Without a BAR: what a bus with nobody home returns. */
+    return find_bar(window->host, address, size, &bar)
+               ? bar.ops->read(bar.opaque, address - bar.address, size)
+               : UINT64_MAX;
 }
 
 static void window_write(void *opaque, uint64_t offset, unsigned int size, uint64_t value)
 {
+    const struct window *window = opaque;
+    uint64_t address = window->address + offset;
+    struct hv_pci_bar bar;
+
+    if (find_bar(window->host, address, size, &bar)) {
+        bar.ops->write(bar.opaque, address - bar.address, size, value);
+    }
 }
 
 static const struct hv_bus_ops window_ops = {
     .read = window_read,
     .write = window_write,
 };
+
+static bool is_in_window(const struct hv_pci_host *host, const struct hv_pci_bar *bar)
+{
+    for (size_t i = 0; i < HV_ARRAY_SIZE(host->windows); i++) {
+        const struct window *window = &host->windows[i];
+
+        if (bar->address >= window->address &&
+            hv_range_fits(bar->address - window->address, bar->size, window->size)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Keeps the order. There is room. */
+static int insert_bar(const struct hv_pci_host *host, struct bar_table *table,
+                      const struct hv_pci_bar *bar)
+{
+    unsigned int position = table->count;
+
+    if (!hv_is_power_of_two(bar->size) || !hv_is_aligned(bar->address, bar->size) ||
+        !is_in_window(host, bar)) {
+        return -EINVAL;
+    }
+    for (unsigned int i = 0; i < table->count; i++) {
+        if (hv_ranges_overlap(bar->address, bar->size, table->bars[i].address,
+                              table->bars[i].size)) {
+            return -EEXIST;
+        }
+    }
+    for (; position > 0 && table->bars[position - 1].address > bar->address; position--) {
+        table->bars[position] = table->bars[position - 1];
+    }
+    table->bars[position] = *bar;
+    table->count++;
+    return 0;
+}
+
+int hv_pci_host_set_bars(struct hv_pci_host *host, const struct hv_pci_bar *bars, size_t count)
+{
+    struct bar_table *present = atomic_load(&host->present);
+    struct bar_table *next = &host->tables[present == &host->tables[0]];
+    int error = 0;
+
+    if (count > HV_PCI_MAX_BARS) {
+        return -ENOSPC;
+    }
+    /* Look-ups that began before the last replacement. They are short and take no lock. */
+    while (atomic_load(&next->readers) != 0) {
+        sched_yield();
+    }
+    next->count = 0;
+    for (size_t i = 0; i < count && error == 0; i++) {
+        error = insert_bar(host, next, &bars[i]);
+    }
+    if (error == 0) {
+        atomic_store(&host->present, next);
+    }
+    return error;
+}
+
+/* --- birth and death --------------------------------------------------------------------------- */
 
 int hv_pci_host_create(struct hv_pci_host **ret_host)
 {
@@ -195,6 +336,7 @@ int hv_pci_host_create(struct hv_pci_host **ret_host)
     }
     pthread_mutex_init(&host->lock, NULL);
     host->slots[0] = (struct slot){.ops = &bridge_ops, .opaque = host};
+    atomic_init(&host->present, &host->tables[0]);
     *ret_host = host;
     return 0;
 }
@@ -212,24 +354,24 @@ void hv_pci_host_reset(struct hv_pci_host *host)
     pthread_mutex_lock(&host->lock);
     host->config_address = 0;
     pthread_mutex_unlock(&host->lock);
+    hv_pci_host_set_bars(host, NULL, 0); /* none of them can be wrong */
 }
 
 int hv_pci_host_attach(struct hv_pci_host *host, struct hv_bus *mmio,
                        const struct hv_memory_layout *layout)
 {
-    const struct {
-        uint64_t address, size;
-    } windows[] = {
-        {layout->pci_window32_address, layout->pci_window32_size},
-        {layout->pci_window64_address, layout->pci_window64_size},
+    const struct window windows[] = {
+        {host, layout->pci_window32_address, layout->pci_window32_size},
+        {host, layout->pci_window64_address, layout->pci_window64_size},
     };
     int error = hv_bus_add(mmio, layout->pci_config_address, layout->pci_config_size, "pci-config",
                            0, &ecam_ops, host);
 
     for (size_t i = 0; i < HV_ARRAY_SIZE(windows) && error == 0; i++) {
+        host->windows[i] = windows[i];
         if (windows[i].size) {
             error = hv_bus_add(mmio, windows[i].address, windows[i].size, "pci-window", 0,
-                               &window_ops, host);
+                               &window_ops, &host->windows[i]);
         }
     }
     return error;
