@@ -60,8 +60,9 @@ int hv_arch_init_irqchip(struct hv_machine *machine, struct hv_reason *ret_reaso
 int hv_arch_init_vcpu(struct hv_machine *machine, struct hv_vcpu *vcpu);
 
 /*
- * Reads and checks kernel, initrd and command line, writes them and the tables into guest memory,
- * and sets up vCPU 0.
+ * Reads and checks the kernel, checks the command line against it, writes both, the initrd (checked
+ * already: machine->initrd_size) and the tables into guest memory, and sets up vCPU 0. A negative
+ * errno, with a reason.
  */
 int hv_arch_load(struct hv_machine *machine, struct hv_reason *ret_reason);
 

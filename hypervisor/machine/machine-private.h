@@ -63,6 +63,7 @@ struct hv_machine {
 
     int kernel_fd;           /* const, borrowed */
     int initrd_fd;           /* const, borrowed; -1: none */
+    uint64_t initrd_size;    /* const: checked when the machine was created; 0: none */
     char *command_line;      /* const */
     uint64_t memory_size;    /* const */
     unsigned int vcpu_count; /* const */

@@ -13,6 +13,9 @@
 #include <stdio.h>
 #include <sys/sysinfo.h>
 
+#include "hypervisor/arch/initrd.h"
+#include "hypervisor/base/file.h"
+
 #define MIB (1024 * 1024)
 
 static void serve(void *opaque);
@@ -316,6 +319,29 @@ static void tear_down(struct hv_machine *machine)
     hv_kvm_close_vm(&machine->kvm);
 }
 
+/*
+ * The initrd was looked at from end to end when the machine was created. Doing so again would keep
+ * the main loop busy for each reset; a file that has another size is another file.
+ */
+static int check_initrd_again(const struct hv_machine *machine, struct hv_reason *ret_reason)
+{
+    uint64_t size;
+    int error;
+
+    if (machine->initrd_fd < 0) {
+        return 0;
+    }
+    error = hv_file_size(machine->initrd_fd, &size);
+    if (error < 0) {
+        return hv_reason_set(ret_reason, error, "initrd", "is not a regular file");
+    }
+    if (size != machine->initrd_size) {
+        return hv_reason_set(ret_reason, -EINVAL, "initrd",
+                             "has changed its size while the machine ran: start it again");
+    }
+    return 0;
+}
+
 static int rebuild(struct hv_machine *machine)
 {
     struct hv_reason reason = {0};
@@ -323,6 +349,9 @@ static int rebuild(struct hv_machine *machine)
 
     tear_down(machine);
     error = hv_memory_discard_all(machine->memory);
+    if (error == 0) {
+        error = check_initrd_again(machine, &reason);
+    }
     if (error == 0) {
         hv_arch_reset_devices(machine->arch);
         error = build(machine, &reason);
@@ -578,6 +607,12 @@ static int populate(struct hv_machine *machine, struct hv_reason *ret_reason)
     }
     for (unsigned int i = 0; i < machine->vcpu_count; i++) {
         error = hv_vcpu_create(i, &vcpu_ops, machine, &machine->vcpus[i]);
+        if (error < 0) {
+            return error;
+        }
+    }
+    if (machine->initrd_fd >= 0) {
+        error = hv_initrd_check(machine->initrd_fd, &machine->initrd_size, ret_reason);
         if (error < 0) {
             return error;
         }

@@ -71,8 +71,8 @@ enum hv_reset_source {
 
 /*
  * How a machine is built. Descriptors stay the caller's, and must stay open until
- * hv_machine_destroy(): a reset reads kernel and initrd again. They are read with pread() only, so
- * their file offset does not matter.
+ * hv_machine_destroy(): a reset reads kernel and initrd again, and ends the machine when the size of
+ * the initrd has changed. They are read with pread() only, so their file offset does not matter.
  */
 struct hv_machine_config {
     int kvm_fd;               /* /dev/kvm, opened read-write */

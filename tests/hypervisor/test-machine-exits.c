@@ -210,6 +210,7 @@ struct fixture {
     struct hv_loop *loop;
     struct hv_machine *machine;
     int kernel_fd;
+    int initrd_fd; /* -1: none */
     char output[64];
     size_t output_length;
     char log[512];
@@ -302,7 +303,7 @@ static int create(struct fixture *fixture, unsigned int vcpu_count, struct hv_re
     const struct hv_machine_config config = {
         .kvm_fd = fixture->kernel_fd, /* any descriptor: the test is KVM */
         .kernel_fd = fixture->kernel_fd,
-        .initrd_fd = -1,
+        .initrd_fd = fixture->initrd_fd,
         .command_line = "",
         .memory_size = UINT64_C(16) << 20,
         .vcpu_count = vcpu_count,
@@ -864,6 +865,66 @@ static void test_failures_of_reset(struct fixture *fixture)
     tap_is(leaks, 0, "… and leaves no descriptor");
 }
 
+/* A cpio archive of no files, and zero bytes behind it. */
+static const char archive[512] = "07070100000000000000000000000000000000000000010000000000000000"
+                                 "000000000000000000000000000000000000000b00000000TRAILER!!!";
+
+/* What becomes of a reset when the initrd is no longer what it was. */
+static void test_initrd_at_reset(struct fixture *fixture)
+{
+    static const struct step steps[] = {
+        {.fill = fill_out, .number = 0x602, .value = 0x01, .size = 1, .count = 1},
+        POWER_OFF,
+    };
+    static const struct {
+        const char *what;
+        int size; /* after the start */
+        bool is_damaged;
+        bool is_refused;
+    } cases[] = {
+        {"the same initrd", sizeof(archive), false, false},
+        {"one that is checked at creation and not again", sizeof(archive), true, false},
+        {"one a byte shorter", sizeof(archive) - 1, false, true},
+        {"one a byte longer", sizeof(archive) + 1, false, true},
+        {"one that is empty now", 0, false, true},
+    };
+
+    for (size_t i = 0; i < HV_ARRAY_SIZE(cases); i++) {
+        HV_AUTO_FD int initrd = memfd_create("initrd", MFD_CLOEXEC);
+        struct hv_reason reason;
+
+        if (initrd < 0 || pwrite(initrd, archive, sizeof(archive), 0) != sizeof(archive)) {
+            tap_bail("no initrd");
+        }
+        reset_kvm();
+        kvm.steps = steps;
+        kvm.step_count = HV_ARRAY_SIZE(steps);
+        fixture->initrd_fd = initrd;
+        if (create(fixture, 1, &reason) < 0) {
+            tap_bail(reason.text);
+        }
+        if (ftruncate(initrd, cases[i].size) < 0 ||
+            (cases[i].is_damaged && pwrite(initrd, "x", 1, 0) != 1)) {
+            tap_bail("no other initrd");
+        }
+        hv_machine_start(fixture->machine);
+        hv_loop_run(fixture->loop);
+        if (cases[i].is_refused) {
+            tap_ok(fixture->exit == HV_MACHINE_EXIT_HOST_ERROR && fixture->resets == 0 &&
+                       fixture->detail == EINVAL && strstr(fixture->log, "initrd: has changed"),
+                   "%s: \"%s\"", cases[i].what, fixture->log);
+        } else {
+            tap_ok(fixture->exit == HV_MACHINE_EXIT_GUEST_POWER_OFF && fixture->resets == 1, "%s",
+                   cases[i].what);
+        }
+        destroy(fixture);
+        if (cases[i].is_damaged) {
+            is_refused(fixture, 1, -EINVAL, "initrd", "a new machine with that");
+        }
+        fixture->initrd_fd = -1;
+    }
+}
+
 static void test_cycles(struct fixture *fixture)
 {
     static const struct step steps[] = {
@@ -909,6 +970,7 @@ int main(void)
         tap_bail("no loop");
     }
     fixture->kernel_fd = make_kernel();
+    fixture->initrd_fd = -1;
     test_endings(fixture);
     test_continues(fixture);
     test_guest_resets(fixture);
@@ -917,6 +979,7 @@ int main(void)
     test_refusals(fixture);
     test_failures_of_creation(fixture);
     test_failures_of_reset(fixture);
+    test_initrd_at_reset(fixture);
     test_cycles(fixture);
     forget_vcpus();
     hv_loop_destroy(fixture->loop);

@@ -8,7 +8,6 @@
 #include "hypervisor/arch/aarch64/aarch64-private.h"
 #include "hypervisor/arch/aarch64/arm64-image.h"
 #include "hypervisor/arch/aarch64/memory-map.h"
-#include "hypervisor/arch/initrd.h"
 #include "hypervisor/machine/machine-private.h"
 #include "hypervisor/pci/pci-host.h"
 
@@ -147,7 +146,7 @@ int hv_arch_load(struct hv_machine *machine, struct hv_reason *ret_reason)
     const struct hv_memory_region *ram = &hv_memory_layout(machine->memory)->regions[0];
     struct hv_arm64_placement placement;
     struct hv_arm64_kernel kernel;
-    uint64_t initrd_size = 0;
+    uint64_t initrd_size = machine->initrd_size;
     int error;
 
     error = hv_arm64_kernel_load(machine->memory, machine->kernel_fd, &kernel, ret_reason);
@@ -157,12 +156,6 @@ int hv_arch_load(struct hv_machine *machine, struct hv_reason *ret_reason)
     error = check_page_size(machine, &kernel, ret_reason);
     if (error < 0) {
         return error;
-    }
-    if (machine->initrd_fd >= 0) {
-        error = hv_initrd_check(machine->initrd_fd, &initrd_size, ret_reason);
-        if (error < 0) {
-            return error;
-        }
     }
     error = hv_arm64_place(ram->address, ram->size, &kernel, initrd_size, &placement, ret_reason);
     if (error < 0) {

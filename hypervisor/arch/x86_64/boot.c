@@ -6,7 +6,6 @@
  */
 #include <sys/random.h>
 
-#include "hypervisor/arch/initrd.h"
 #include "hypervisor/arch/x86_64/e820.h"
 #include "hypervisor/arch/x86_64/kernel.h"
 #include "hypervisor/arch/x86_64/platform.h"
@@ -173,10 +172,7 @@ static int load_initrd(struct hv_machine *machine, struct boot_plan *plan,
     if (machine->initrd_fd < 0) {
         return 0;
     }
-    error = hv_initrd_check(machine->initrd_fd, &plan->initrd_size, ret_reason);
-    if (error < 0) {
-        return error;
-    }
+    plan->initrd_size = machine->initrd_size;
     error = hv_x86_initrd_place(&plan->kernel, plan->low_ram_end, plan->initrd_size,
                                 &plan->initrd_address, ret_reason);
     if (error < 0) {
