@@ -344,11 +344,7 @@ static int build_machine(struct rt_vm *vm, struct rt_fault *ret_fault)
     int r;
 
     r = hv_machine_create(vm->loop, &config, &machine_ops, vm, &vm->machine, &reason);
-    if (r < 0 && reason.field != NULL)
-        return fail(ret_fault, r, reason.field, reason.text);
-    if (r < 0)
-        return fail(ret_fault, r, "kvm", "could not build the machine");
-    return 0;
+    return r < 0 ? fail(ret_fault, r, reason.field, reason.text) : 0;
 }
 
 int rt_vm_create(struct hv_loop *loop, struct rt_log *log, struct rt_spec *spec, int *launch_fd,

@@ -26,6 +26,12 @@ struct hv_memory_layout;
 struct hv_vcpu;
 
 /*
+ * The least memory of a machine, of either architecture: room for the boot structures, and what a
+ * kernel of today needs to say why it cannot go on. Callers check it.
+ */
+#define HV_ARCH_MIN_MEMORY (UINT64_C(16) << 20)
+
+/*
  * The platform devices and tables of one machine; defined by the architecture, owned by the
  * machine.
  */
@@ -37,7 +43,10 @@ struct hv_arch;
  */
 unsigned int hv_arch_max_vcpus(const struct hv_kvm *kvm);
 
-/* Where RAM lies in guest-physical space. -EINVAL with a reason when @memory_size does not fit. */
+/*
+ * Where RAM lies in guest-physical space. @memory_size is at least HV_ARCH_MIN_MEMORY and a multiple
+ * of 1 MiB. -EINVAL with a reason when it does not fit; -ENOMEM; or the errno of KVM, with a reason.
+ */
 int hv_arch_memory_layout(const struct hv_kvm *kvm, uint64_t memory_size,
                           struct hv_memory_layout *ret_layout, struct hv_reason *ret_reason);
 
@@ -46,7 +55,8 @@ unsigned long hv_arch_vm_type(const struct hv_kvm *kvm);
 
 /*
  * Makes the platform devices (serial port, power button and sleep registers, real-time clock, PCI
- * host) and registers their regions on the machine's bus.
+ * host) and registers their regions on the machine's buses. -ENOMEM, or another errno of the host
+ * (descriptors) with a reason; nothing is left then.
  */
 int hv_arch_create_devices(struct hv_machine *machine, struct hv_arch **ret_arch,
                            struct hv_reason *ret_reason);
@@ -55,8 +65,21 @@ void hv_arch_destroy_devices(struct hv_arch *arch);
 /* Back to power-on state before a rebuild. */
 void hv_arch_reset_devices(struct hv_arch *arch);
 
+/*
+ * What the VM, which is new and empty, must be told before it has memory and vCPUs. -ENODEV: this KVM
+ * cannot carry the machine (no interrupt controller); -EINVAL: nor so many vCPUs; or the errno of KVM.
+ * Always with a reason.
+ */
 int hv_arch_init_vm(struct hv_machine *machine, struct hv_reason *ret_reason);
+/*
+ * The interrupt controller for the vCPUs that are there, and the lines of the platform devices into
+ * it. The errno of KVM with a reason, or -ENOMEM.
+ */
 int hv_arch_init_irqchip(struct hv_machine *machine, struct hv_reason *ret_reason);
+/*
+ * Features and registers of a new vCPU, in the state of power-on: as @vcpu->index says, it begins or
+ * waits to be started by the guest. -ENOMEM, or the errno of KVM; the caller gives the reason.
+ */
 int hv_arch_init_vcpu(struct hv_machine *machine, struct hv_vcpu *vcpu);
 
 /*

@@ -18,6 +18,8 @@
 
 #define MIB (1024 * 1024)
 
+_Static_assert(HV_ARCH_MIN_MEMORY == 16 * MIB, "as check_config() says");
+
 static void serve(void *opaque);
 
 /* --- requests --------------------------------------------------------------------------------- */
@@ -342,6 +344,15 @@ static int check_initrd_again(const struct hv_machine *machine, struct hv_reason
     return 0;
 }
 
+/* A lack of memory is the same everywhere: who runs into it leaves the words to this. */
+static int explain(int error, struct hv_reason *reason)
+{
+    if (error == -ENOMEM && (!reason->field || strcmp(reason->field, "memory_mb") != 0)) {
+        hv_reason_set(reason, error, "memory_mb", "the host has no memory left");
+    }
+    return error;
+}
+
 static int rebuild(struct hv_machine *machine)
 {
     struct hv_reason reason = {0};
@@ -349,7 +360,9 @@ static int rebuild(struct hv_machine *machine)
 
     tear_down(machine);
     error = hv_memory_discard_all(machine->memory);
-    if (error == 0) {
+    if (error < 0) {
+        hv_reason_set(&reason, error, "memory_mb", "the host does not take the memory back");
+    } else {
         error = check_initrd_again(machine, &reason);
     }
     if (error == 0) {
@@ -357,9 +370,9 @@ static int rebuild(struct hv_machine *machine)
         error = build(machine, &reason);
     }
     if (error < 0) {
-        hv_log(&machine->log, LOG_ERR, "the machine cannot be reset: %s%s%s (errno %d)",
-               reason.field ? reason.field : "", reason.field ? ": " : "",
-               reason.text ? reason.text : "host error", -error);
+        explain(error, &reason);
+        hv_log(&machine->log, LOG_ERR, "the machine cannot be reset: %s: %s (errno %d)",
+               reason.field, reason.text, -error);
     }
     return error;
 }
@@ -556,11 +569,15 @@ static int check_config(const struct hv_machine_config *config, struct hv_reason
     if (strlen(config->command_line) > HV_MACHINE_MAX_COMMAND_LINE) {
         return hv_reason_set(ret_reason, -EINVAL, "cmdline", "is longer than 2047 bytes");
     }
-    if (config->memory_size == 0 || config->memory_size % MIB) {
-        return hv_reason_set(ret_reason, -EINVAL, "memory_mb", "must be at least 1 MiB");
+    if (config->memory_size % MIB) {
+        return hv_reason_set(ret_reason, -EINVAL, "memory_mb", "must be a multiple of 1 MiB");
+    }
+    if (config->memory_size < HV_ARCH_MIN_MEMORY) {
+        return hv_reason_set(ret_reason, -EINVAL, "memory_mb", "must be at least 16 MiB");
     }
     if (sysinfo(&host) < 0) {
-        return -errno;
+        return hv_reason_set(ret_reason, -errno, "memory_mb",
+                             "the host does not tell how much memory it has");
     }
     if (config->memory_size > (uint64_t)host.totalram * host.mem_unit) {
         return hv_reason_set(ret_reason, -ENOMEM, "memory_mb",
@@ -595,7 +612,7 @@ static int populate(struct hv_machine *machine, struct hv_reason *ret_reason)
     }
     error = create_buses(machine);
     if (error < 0) {
-        return error;
+        return hv_reason_set(ret_reason, error, "kvm", "a bus could not be made");
     }
     error = hv_arch_create_devices(machine, &machine->arch, ret_reason);
     if (error < 0) {
@@ -608,7 +625,8 @@ static int populate(struct hv_machine *machine, struct hv_reason *ret_reason)
     for (unsigned int i = 0; i < machine->vcpu_count; i++) {
         error = hv_vcpu_create(i, &vcpu_ops, machine, &machine->vcpus[i]);
         if (error < 0) {
-            return error;
+            return hv_reason_set(ret_reason, error, "cpu_count",
+                                 "is more than the host has threads left for");
         }
     }
     if (machine->initrd_fd >= 0) {
@@ -620,15 +638,15 @@ static int populate(struct hv_machine *machine, struct hv_reason *ret_reason)
     return build(machine, ret_reason);
 }
 
-int hv_machine_create(struct hv_loop *loop, const struct hv_machine_config *config,
-                      const struct hv_machine_ops *ops, void *opaque,
-                      struct hv_machine **ret_machine, struct hv_reason *ret_reason)
+/* hv_machine_create(), but for the words about memory. */
+static int create(struct hv_loop *loop, const struct hv_machine_config *config,
+                  const struct hv_machine_ops *ops, void *opaque, struct hv_machine **ret_machine,
+                  struct hv_reason *ret_reason)
 {
     struct hv_machine *machine;
     struct hv_kvm kvm;
     int error;
 
-    hv_reason_set(ret_reason, 0, NULL, NULL);
     error = check_config(config, ret_reason);
     if (error < 0) {
         return error;
@@ -672,6 +690,19 @@ int hv_machine_create(struct hv_loop *loop, const struct hv_machine_config *conf
     }
     *ret_machine = machine;
     return 0;
+}
+
+int hv_machine_create(struct hv_loop *loop, const struct hv_machine_config *config,
+                      const struct hv_machine_ops *ops, void *opaque,
+                      struct hv_machine **ret_machine, struct hv_reason *ret_reason)
+{
+    struct hv_reason reason = {0};
+    int error = explain(create(loop, config, ops, opaque, ret_machine, &reason), &reason);
+
+    if (ret_reason) {
+        *ret_reason = reason;
+    }
+    return error;
 }
 
 void hv_machine_destroy(struct hv_machine *machine)

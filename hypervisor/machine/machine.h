@@ -16,8 +16,8 @@
  * no register clean-up to forget.
  *
  * Threads: all functions are called on the thread of the main loop unless they say otherwise.
- * Errors: 0 or a negative errno. Where the user's input is to blame, struct hv_reason names the
- * field and says what is wrong.
+ * Errors: 0 or a negative errno. Where a machine cannot be made, struct hv_reason names the field
+ * that is to blame, the user's or the host's, and says what is wrong.
  */
 #pragma once
 
@@ -36,8 +36,8 @@ struct hv_machine;
 #define HV_MACHINE_MAX_VCPUS 64u
 
 /*
- * The kernel's own limits are lower (x86: 2047 of COMMAND_LINE_SIZE, arm64: 2047); longer lines are
- * refused, never cut.
+ * What Linux takes on either architecture (COMMAND_LINE_SIZE without the NUL), at most: a kernel may
+ * say less. Longer lines are refused, never cut.
  */
 #define HV_MACHINE_MAX_COMMAND_LINE 2047u
 
@@ -51,11 +51,12 @@ enum hv_machine_exit {
         1, /* the guest switched itself off (ACPI S5, PSCI SYSTEM_OFF) */
     HV_MACHINE_EXIT_HOST_POWER_OFF = 2, /* hv_machine_power_off() */
     HV_MACHINE_EXIT_TRIPLE_FAULT =
-        3, /* x86: a fault while delivering a double fault (KVM_EXIT_SHUTDOWN) */
+        3, /* x86: a fault while delivering a double fault (KVM_EXIT_SHUTDOWN); detail has the
+              index of the vCPU */
     HV_MACHINE_EXIT_INTERNAL_ERROR =
         4, /* KVM_EXIT_INTERNAL_ERROR: KVM could not carry on; detail has the suberror */
     HV_MACHINE_EXIT_ENTRY_FAILED =
-        5, /* KVM_EXIT_FAIL_ENTRY: the processor refused the guest state */
+        5, /* KVM_EXIT_FAIL_ENTRY: the processor refused the guest state; detail has its reason */
     HV_MACHINE_EXIT_UNKNOWN =
         6, /* an exit that this program does not know; detail has its number */
     HV_MACHINE_EXIT_GUEST_CRASH = 7, /* KVM_SYSTEM_EVENT_CRASH */
@@ -79,7 +80,7 @@ struct hv_machine_config {
     int kernel_fd;            /* bzImage or PVH ELF (x86_64); Image, gzip or EFI zboot (aarch64) */
     int initrd_fd;            /* -1: none */
     const char *command_line; /* NUL-terminated; "" is allowed; copied */
-    uint64_t memory_size;     /* bytes; a multiple of 1 MiB */
+    uint64_t memory_size;     /* bytes; a multiple of 1 MiB, at least 16 of them */
     uint32_t vcpu_count;      /* 1 to HV_MACHINE_MAX_VCPUS */
 };
 
@@ -114,10 +115,10 @@ struct hv_machine_ops {
 
 /*
  * Builds a machine; vCPU threads exist but wait. On failure *ret_machine is untouched, and
- * *ret_reason (may be NULL) is set when the config or the host is to blame, zeroed otherwise.
+ * *ret_reason (may be NULL) says why, whatever it was; it is zeroed on success.
  *
  * -EINVAL   a field of @config is out of range, or kernel or initrd are not what they must be
- * -ENOMEM   the host cannot provide the memory
+ * -ENOMEM   the host cannot provide the memory of the guest, or has none left: field "memory_mb"
  * -ENODEV   KVM lacks something that the machine needs (no in-kernel interrupt controller, old API)
  * other     errno of the KVM ioctl that failed
  */
@@ -138,21 +139,24 @@ void hv_machine_destroy(struct hv_machine *machine);
 void hv_machine_set_vcpu_prepare(struct hv_machine *machine, int (*prepare)(void *opaque),
                                  void *opaque);
 
-/* Lets the vCPU threads go. Once. */
+/* Lets the vCPU threads go. -EALREADY: not the first time. */
 int hv_machine_start(struct hv_machine *machine);
 
 /*
- * Asks all vCPUs to park; ops->paused follows. -EALREADY: paused or pausing; -EBUSY: stopping or
- * resetting.
+ * Asks all vCPUs to park; ops->paused follows. -EALREADY: paused or pausing; -EBUSY: not started,
+ * resetting, stopping or stopped.
  */
 int hv_machine_pause(struct hv_machine *machine);
-/* -EALREADY: running; -EBUSY: stopping, resetting, or the pause has not completed. */
+/*
+ * -EALREADY: running; -EBUSY: not started, resetting, stopping or stopped, or the pause has not
+ * completed.
+ */
 int hv_machine_resume(struct hv_machine *machine);
-/* Pulls the reset line; ops->reset_done follows. -EBUSY: stopping. */
+/* Pulls the reset line; ops->reset_done follows. -EBUSY: not started, resetting, stopping, stopped. */
 int hv_machine_reset(struct hv_machine *machine);
 /*
  * Presses the power button: an event to the guest (ACPI GED, gpio-keys), which may ignore it.
- * -EBUSY: paused or stopping.
+ * -EBUSY: not running.
  */
 int hv_machine_press_power_button(struct hv_machine *machine);
 /*

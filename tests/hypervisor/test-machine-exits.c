@@ -14,6 +14,7 @@
 #include <stdarg.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "hypervisor/machine/machine-private.h"
 #include "tests/hypervisor/tap.h"
@@ -24,6 +25,8 @@
 #define RING_PAGE     2
 
 #define HANG_LIMIT_MS 60000
+
+#define MIB (UINT64_C(1) << 20)
 
 /* --- the KVM ----------------------------------------------------------------------------------- */
 
@@ -55,7 +58,8 @@ static struct {
     int mmap_size;
     int max_vcpus;
     unsigned int missing; /* this capability; UINT32_MAX: none */
-    int countdown;        /* the call with this number, from 0, fails with EIO; -1: none */
+    int countdown;        /* the call with this number, from 0, fails; -1: none */
+    int error;            /* with this */
     int calls;
     unsigned long failed_request;
 } kvm;
@@ -81,6 +85,7 @@ static void reset_kvm(void)
     kvm.max_vcpus = HV_MACHINE_MAX_VCPUS;
     kvm.missing = UINT32_MAX;
     kvm.countdown = -1;
+    kvm.error = EIO;
     kvm.calls = 0;
 }
 
@@ -112,8 +117,11 @@ static int create_vcpu(unsigned long id)
         tap_bail("vCPUs are not created in order");
     }
     vcpu->fd = memfd_create("fake-vcpu", MFD_CLOEXEC);
-    if (vcpu->fd < 0 || ftruncate(vcpu->fd, RUN_SIZE) < 0) {
-        tap_bail("no memfd");
+    if (vcpu->fd < 0) {
+        return -1; /* KVM lacks a descriptor, too, then */
+    }
+    if (ftruncate(vcpu->fd, RUN_SIZE) < 0) {
+        tap_bail("no memory");
     }
     vcpu->run = mmap(NULL, RUN_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
     if (vcpu->run == MAP_FAILED) {
@@ -181,7 +189,7 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
     va_end(arguments);
     if (request != KVM_RUN && kvm.countdown == kvm.calls++) {
         kvm.failed_request = request;
-        return fail(EIO);
+        return fail(kvm.error);
     }
     switch (request) {
     case KVM_GET_API_VERSION: return kvm.version;
@@ -211,6 +219,7 @@ struct fixture {
     struct hv_machine *machine;
     int kernel_fd;
     int initrd_fd; /* -1: none */
+    uint64_t memory_size;
     char output[64];
     size_t output_length;
     char log[512];
@@ -305,7 +314,7 @@ static int create(struct fixture *fixture, unsigned int vcpu_count, struct hv_re
         .kernel_fd = fixture->kernel_fd,
         .initrd_fd = fixture->initrd_fd,
         .command_line = "",
-        .memory_size = UINT64_C(16) << 20,
+        .memory_size = fixture->memory_size,
         .vcpu_count = vcpu_count,
     };
 
@@ -750,6 +759,44 @@ static void test_refusals(struct fixture *fixture)
     destroy(fixture);
 }
 
+static void test_memory_sizes(struct fixture *fixture)
+{
+    static const struct {
+        uint64_t size;
+        int error; /* of hv_machine_create() */
+        const char *words;
+        const char *what;
+    } sizes[] = {
+        {0, -EINVAL, "at least 16 MiB", "no memory"},
+        {MIB, -EINVAL, "at least 16 MiB", "1 MiB"},
+        {15 * MIB, -EINVAL, "at least 16 MiB", "15 MiB"},
+        {16 * MIB - 1, -EINVAL, "multiple", "a byte less than 16 MiB"},
+        {16 * MIB + 4096, -EINVAL, "multiple", "a page more"},
+        {16 * MIB, 0, "", "16 MiB"},
+        {17 * MIB, 0, "", "17 MiB"},
+        {UINT64_C(1) << 50, -ENOMEM, "more than the memory of this host", "1 PiB"},
+        {UINT64_MAX - MIB + 1, -ENOMEM, "more than the memory of this host", "all there can be"},
+    };
+
+    for (size_t i = 0; i < HV_ARRAY_SIZE(sizes); i++) {
+        struct hv_reason reason = {"left", "alone"};
+        int error;
+
+        reset_kvm();
+        fixture->memory_size = sizes[i].size;
+        error = create(fixture, 1, &reason);
+        if (sizes[i].error == 0) {
+            tap_ok(error == 0 && !reason.field && !reason.text, "%s", sizes[i].what);
+            destroy(fixture);
+        } else {
+            tap_ok(error == sizes[i].error && strcmp(reason.field, "memory_mb") == 0 &&
+                       strstr(reason.text, sizes[i].words),
+                   "%s: \"%s\"", sizes[i].what, reason.text);
+        }
+    }
+    fixture->memory_size = 16 * MIB;
+}
+
 /* --- leaks ------------------------------------------------------------------------------------- */
 
 static unsigned int count_descriptors(void)
@@ -820,6 +867,70 @@ static void test_failures_of_creation(struct fixture *fixture)
     tap_is(silent, 0, "… and each is explained when it fails");
     tap_is(leaks, 0, "… and leaves no descriptor");
     tap_is(mappings, 0, "… and no mapping");
+}
+
+/* The same with ENOMEM: that KVM was being asked at the time would only mislead. */
+static void test_no_memory_left(struct fixture *fixture)
+{
+    unsigned int failures = 0, wrong = 0;
+    int calls;
+
+    reset_kvm();
+    if (create(fixture, 2, NULL) < 0) {
+        tap_bail("no machine");
+    }
+    calls = kvm.calls;
+    destroy(fixture);
+    for (int i = 0; i < calls; i++) {
+        struct hv_reason reason = {0};
+        int error;
+
+        reset_kvm();
+        kvm.countdown = i;
+        kvm.error = ENOMEM;
+        error = create(fixture, 2, &reason);
+        if (error == 0) {
+            destroy(fixture);
+        } else if (error == -ENOMEM) {
+            failures++;
+            wrong += strcmp(reason.field, "memory_mb") != 0 ||
+                     strcmp(reason.text, "the host has no memory left") != 0;
+        }
+    }
+    tap_ok(failures >= 15, "%u calls may find no memory", failures);
+    tap_is(wrong, 0, "… which is what the user is told");
+}
+
+/* The table of descriptors is full, one descriptor later each time. */
+static void test_no_descriptors_left(struct fixture *fixture)
+{
+    unsigned int before = count_descriptors(), silent = 0, leaks = 0;
+    struct rlimit limit, low;
+    int error = -EMFILE;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0) {
+        tap_bail("no limits");
+    }
+    low = limit;
+    low.rlim_cur = 0;
+    for (; error < 0 && low.rlim_cur < 64; low.rlim_cur++) {
+        struct hv_reason reason = {0};
+
+        reset_kvm();
+        setrlimit(RLIMIT_NOFILE, &low);
+        error = create(fixture, 2, &reason);
+        setrlimit(RLIMIT_NOFILE, &limit);
+        if (error == 0) {
+            destroy(fixture);
+        } else {
+            silent += error != -EMFILE || !reason.field || !reason.text;
+        }
+        leaks += count_descriptors() != before;
+        forget_vcpus();
+    }
+    tap_is(error, 0, "%u descriptors are enough", (unsigned int)low.rlim_cur - 1);
+    tap_is(silent, 0, "… and fewer are explained");
+    tap_is(leaks, 0, "… and leave none open");
 }
 
 static void test_failures_of_reset(struct fixture *fixture)
@@ -971,13 +1082,17 @@ int main(void)
     }
     fixture->kernel_fd = make_kernel();
     fixture->initrd_fd = -1;
+    fixture->memory_size = 16 * MIB;
     test_endings(fixture);
     test_continues(fixture);
     test_guest_resets(fixture);
     test_accesses(fixture);
     test_late_writes(fixture);
     test_refusals(fixture);
+    test_memory_sizes(fixture);
     test_failures_of_creation(fixture);
+    test_no_memory_left(fixture);
+    test_no_descriptors_left(fixture);
     test_failures_of_reset(fixture);
     test_initrd_at_reset(fixture);
     test_cycles(fixture);

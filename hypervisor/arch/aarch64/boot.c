@@ -50,7 +50,8 @@ static int check_page_size(const struct hv_machine *machine, const struct hv_arm
         error = hv_arm64_has_page_size(machine->vcpus[0], kernel->page_size, &has);
     }
     if (error < 0) {
-        return error;
+        return hv_reason_set(ret_reason, error, "kvm",
+                             "KVM does not tell which page sizes the processor has");
     }
     if (has) {
         return 0;
@@ -169,7 +170,12 @@ int hv_arch_load(struct hv_machine *machine, struct hv_reason *ret_reason)
     }
     error = write_device_tree(machine, &placement, initrd_size);
     if (error < 0) {
-        return error;
+        return hv_reason_set(ret_reason, error, "kvm", "the device tree could not be made");
     }
-    return hv_arm64_set_entry(machine->vcpus[0], kernel.address, placement.fdt_address);
+    error = hv_arm64_set_entry(machine->vcpus[0], kernel.address, placement.fdt_address);
+    if (error < 0) {
+        return hv_reason_set(ret_reason, error, "kvm",
+                             "KVM refused the state in which a kernel begins");
+    }
+    return 0;
 }

@@ -58,7 +58,12 @@ int hv_arch_init_vm(struct hv_machine *machine, struct hv_reason *ret_reason)
      */
     if (hv_kvm_check(&machine->kvm, KVM_CAP_ARM_NISV_TO_USER) &&
         hv_kvm_check(&machine->kvm, KVM_CAP_ARM_INJECT_EXT_DABT)) {
-        return hv_kvm_enable(&machine->kvm, KVM_CAP_ARM_NISV_TO_USER, no_arguments);
+        int error = hv_kvm_enable(&machine->kvm, KVM_CAP_ARM_NISV_TO_USER, no_arguments);
+
+        if (error < 0) {
+            return hv_reason_set(ret_reason, error, "kvm",
+                                 "KVM refused to report accesses that cannot be decoded");
+        }
     }
     return 0;
 }

@@ -40,9 +40,6 @@
 #define PVH_MEMORY_MAP_OFFSET     128
 #define PVH_MEMORY_MAP_ENTRY_SIZE 24
 
-/* The least that a kernel of today needs to say why it cannot go on. */
-#define MINIMUM_MEMORY (16 * HV_X86_MIB)
-
 /* What the loaders agree on. */
 struct boot_plan {
     struct hv_x86_kernel kernel;
@@ -97,9 +94,6 @@ int hv_arch_memory_layout(const struct hv_kvm *kvm, uint64_t memory_size,
         return hv_reason_set(ret_reason, error, "kvm", "this KVM cannot list CPUID");
     }
     address_limit = (uint64_t)1 << hv_cpuid_physical_bits(cpuid);
-    if (memory_size < MINIMUM_MEMORY) {
-        return hv_reason_set(ret_reason, -EINVAL, "memory_mb", "must be at least 16 MiB");
-    }
     layout.regions[0].size = hv_min_u64(memory_size, HV_X86_PCI_HOLE_START);
     high_size = memory_size - layout.regions[0].size;
     if (high_size) {
@@ -232,6 +226,12 @@ static int reject_entry(struct hv_reason *reason, int error)
     return hv_reason_set(reason, error, "kvm", "KVM refused the state in which a kernel begins");
 }
 
+/* The same for what a kernel is told about its machine. */
+static int reject_tables(struct hv_reason *reason, int error)
+{
+    return hv_reason_set(reason, error, "kvm", "the tables for the kernel could not be made");
+}
+
 static int enter_linux(struct hv_machine *machine, const struct boot_plan *plan,
                        struct hv_reason *ret_reason)
 {
@@ -241,7 +241,7 @@ static int enter_linux(struct hv_machine *machine, const struct boot_plan *plan,
         error = write_boot_params(machine, plan);
     }
     if (error < 0) {
-        return error;
+        return reject_tables(ret_reason, error);
     }
     error = hv_x86_enter_linux(machine, machine->vcpus[0], plan->kernel.entry);
     return error < 0 ? reject_entry(ret_reason, error) : 0;
@@ -282,7 +282,7 @@ static int enter_pvh(struct hv_machine *machine, const struct boot_plan *plan,
     int error = write_start_info(machine, plan);
 
     if (error < 0) {
-        return error;
+        return reject_tables(ret_reason, error);
     }
     error = hv_x86_enter_pvh(machine, machine->vcpus[0], plan->kernel.entry);
     return error < 0 ? reject_entry(ret_reason, error) : 0;
@@ -300,15 +300,16 @@ int hv_arch_load(struct hv_machine *machine, struct hv_reason *ret_reason)
     if (error == 0) {
         error = load_initrd(machine, &plan, ret_reason);
     }
-    if (error == 0) {
-        error = hv_memory_write(machine->memory, HV_X86_COMMAND_LINE_ADDRESS, machine->command_line,
-                                strlen(machine->command_line) + 1);
+    if (error < 0) {
+        return error;
     }
+    error = hv_memory_write(machine->memory, HV_X86_COMMAND_LINE_ADDRESS, machine->command_line,
+                            strlen(machine->command_line) + 1);
     if (error == 0) {
         error = hv_x86_write_tables(machine, &plan.rsdp);
     }
     if (error < 0) {
-        return error;
+        return reject_tables(ret_reason, error);
     }
     plan.memory_map_length = hv_e820_build(layout, plan.memory_map);
     return plan.kernel.kind == HV_X86_KERNEL_PVH ? enter_pvh(machine, &plan, ret_reason)

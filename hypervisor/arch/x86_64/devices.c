@@ -134,7 +134,7 @@ int hv_arch_create_devices(struct hv_machine *machine, struct hv_arch **ret_arch
     }
     if (error < 0) {
         hv_arch_destroy_devices(arch);
-        return error;
+        return hv_reason_set(ret_reason, error, "kvm", "a platform device could not be made");
     }
     *ret_arch = arch;
     return 0;
