@@ -53,6 +53,9 @@ int hv_arch_memory_layout(const struct hv_kvm *kvm, uint64_t memory_size,
 /* The argument of KVM_CREATE_VM (aarch64: the IPA size). */
 unsigned long hv_arch_vm_type(const struct hv_kvm *kvm);
 
+/* Whether there is an address space of ports (machine->pio) beside that of memory: x86 alone. */
+bool hv_arch_has_ports(void);
+
 /*
  * Makes the platform devices (serial port, power button and sleep registers, real-time clock, PCI
  * host) and registers their regions on the machine's buses. -ENOMEM, or another errno of the host

@@ -590,11 +590,9 @@ static int create_buses(struct hv_machine *machine)
 {
     int error = hv_bus_create(UINT64_MAX, "unassigned-mmio", &machine->mmio);
 
-#if defined(__x86_64__)
-    if (error == 0) {
+    if (error == 0 && hv_arch_has_ports()) {
         error = hv_bus_create(UINT16_MAX, "unassigned-pio", &machine->pio);
     }
-#endif
     return error;
 }
 

@@ -73,6 +73,11 @@ static int create_pci_host(struct hv_machine *machine, struct hv_arch *arch)
     return hv_pci_host_attach(arch->pci, machine->mmio, hv_memory_layout(machine->memory));
 }
 
+bool hv_arch_has_ports(void)
+{
+    return false;
+}
+
 int hv_arch_create_devices(struct hv_machine *machine, struct hv_arch **ret_arch,
                            struct hv_reason *ret_reason)
 {

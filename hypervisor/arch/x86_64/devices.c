@@ -101,6 +101,11 @@ static int attach_devices(struct hv_arch *arch)
     return error;
 }
 
+bool hv_arch_has_ports(void)
+{
+    return true;
+}
+
 int hv_arch_create_devices(struct hv_machine *machine, struct hv_arch **ret_arch,
                            struct hv_reason *ret_reason)
 {
