@@ -30,6 +30,7 @@ struct hv_pl011_config {
     void *interrupt_opaque;
 };
 
+/* A device in power-on state, on no bus. -ENOMEM. */
 int hv_pl011_create(const struct hv_pl011_config *config, struct hv_pl011 **ret_uart);
 /* Accepts NULL. */
 void hv_pl011_destroy(struct hv_pl011 *uart);

@@ -15,8 +15,8 @@ struct hv_pl031;
 #define HV_PL031_SIZE 0x1000u
 
 /*
- * @now: seconds since 1970 (NULL: the host's clock); runs on vCPU threads. A parameter so that
- * tests have a clock of their own.
+ * A device on no bus. @now: seconds since 1970 (NULL: the host's clock); runs on vCPU threads. A
+ * parameter so that tests have a clock of their own. -ENOMEM.
  */
 int hv_pl031_create(uint64_t (*now)(void *opaque), void *opaque, struct hv_pl031 **ret_clock);
 /* Accepts NULL. */

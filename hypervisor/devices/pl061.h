@@ -27,6 +27,7 @@ struct hv_pl061_config {
     void *interrupt_opaque;
 };
 
+/* A device in power-on state, on no bus. -ENOMEM. */
 int hv_pl061_create(const struct hv_pl061_config *config, struct hv_pl061 **ret_gpio);
 /* Accepts NULL. */
 void hv_pl061_destroy(struct hv_pl061 *gpio);

@@ -31,6 +31,7 @@ struct hv_serial_16550_config {
     unsigned int register_shift;
 };
 
+/* A device in power-on state, on no bus. -ENOMEM. */
 int hv_serial_16550_create(const struct hv_serial_16550_config *config,
                            struct hv_serial_16550 **ret_serial);
 /* Accepts NULL. */

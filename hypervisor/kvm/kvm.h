@@ -51,14 +51,16 @@ int hv_kvm_check(const struct hv_kvm *kvm, unsigned int capability);
 /* KVM_ENABLE_CAP of the VM. */
 int hv_kvm_enable(const struct hv_kvm *kvm, uint32_t capability, const uint64_t arguments[4]);
 
-/* ioctl on the VM descriptor. */
+/* ioctl on the VM descriptor: the result or a negative errno. */
 int hv_kvm_vm_ioctl(const struct hv_kvm *kvm, unsigned long request, const void *argument);
+/* The same for requests whose argument is a number, not a pointer. */
 int hv_kvm_vm_ioctl_value(const struct hv_kvm *kvm, unsigned long request, unsigned long value);
 
 /*
- * Writes to these x86 ports wait in KVM's ring until the next exit of any vCPU, instead of each being
- * an exit (Documentation/virt/kvm/api.rst, KVM_REGISTER_COALESCED_MMIO). Only for registers whose
- * write has no effect before something else is accessed. -EOPNOTSUPP: this KVM cannot; every write
+ * Writes to these x86 ports wait in KVM's ring instead of each being an exit
+ * (Documentation/virt/kvm/api.rst, KVM_REGISTER_COALESCED_MMIO). The machine does them when any vCPU
+ * next exits for a port, and at no other exit: only for registers whose write has no effect before
+ * another port is accessed. -EOPNOTSUPP: this KVM cannot; every write
  * is an exit then, and nothing else changes.
  */
 int hv_kvm_coalesce_ports(const struct hv_kvm *kvm, uint16_t port, uint32_t size);

@@ -61,8 +61,8 @@ void hv_pci_host_reset(struct hv_pci_host *host);
  * may still be in the ops of a BAR that is gone.
  *
  * One call at a time: on a vCPU thread from config_write(), which the host bridge's lock covers, or
- * anywhere while no vCPU runs. Allocates nothing and takes no lock; may wait for look-ups of other
- * vCPUs, which are short, but never for ops.
+ * anywhere while no vCPU runs. Allocates nothing and takes no lock; may wait (sched_yield) for
+ * look-ups of other vCPUs, which are short, but never for ops.
  *
  * The table stays as it was when something is wrong, which a guest can bring about at will: -EINVAL:
  * a size that is no power of two, an address that is no multiple of it, or not wholly inside a window;
