@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Edge lines by irqfd, levels by ioctl; see irq.h. */
+/* Edge lines by irqfd; see irq.h. */
 #include "hypervisor/kvm/irq.h"
 
 #include <sys/eventfd.h>
@@ -45,12 +45,4 @@ void hv_irq_line_raise(const struct hv_irq_line *line)
     do {
         written = write(line->event_fd, &one, sizeof(one));
     } while (written < 0 && errno == EINTR);
-}
-
-int hv_irq_set_level(const struct hv_kvm *kvm, uint32_t irq, bool level)
-{
-    struct kvm_irq_level request = {.irq = irq, .level = level};
-    int result = hv_kvm_vm_ioctl(kvm, KVM_IRQ_LINE, &request);
-
-    return result < 0 ? result : 0;
 }

@@ -8,12 +8,10 @@
  *
  * @gsi is KVM's global number: x86: the I/O APIC pin; arm64: the SPI minus 32.
  *
- * A level line by irqfd needs a resample descriptor; no device of ours uses one yet. Where a level
- * must be followed, hv_irq_set_level() does it by ioctl.
+ * A level line needs a resample descriptor beside it; no device of ours uses one yet.
  */
 #pragma once
 
-#include <stdbool.h>
 #include <stdint.h>
 
 struct hv_kvm;
@@ -35,9 +33,3 @@ void hv_irq_line_fini(struct hv_irq_line *line);
 int hv_irq_line_attach(struct hv_irq_line *line, const struct hv_kvm *kvm);
 /* One edge. Any thread; never blocks. */
 void hv_irq_line_raise(const struct hv_irq_line *line);
-
-/*
- * KVM_IRQ_LINE. @irq as the architecture encodes it (arm64: type << 24 | vcpu << 16 | number). Any
- * thread while the VM exists.
- */
-int hv_irq_set_level(const struct hv_kvm *kvm, uint32_t irq, bool level);

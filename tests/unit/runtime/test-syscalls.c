@@ -98,6 +98,12 @@ static void do_ptrace(void)
     syscall(SYS_ptrace, 16, 1, 0, 0);
 }
 
+/* Interrupts are raised by eventfd alone. */
+static void do_interrupt_line(void)
+{
+    ioctl(event_fd, KVM_IRQ_LINE, NULL);
+}
+
 static void do_create_vm(void)
 {
     ioctl(event_fd, KVM_CREATE_VM, 0);
@@ -123,6 +129,7 @@ static const struct test_case cases[] = {
     {"main: exec", RT_THREAD_MAIN, do_exec, false},
     {"main: an ioctl that is not KVM's", RT_THREAD_MAIN, do_terminal_ioctl, false},
     {"main: run a vCPU", RT_THREAD_MAIN, do_kvm_run, false},
+    {"main: set an interrupt line", RT_THREAD_MAIN, do_interrupt_line, false},
     {"probe: map memory", RT_THREAD_PROBE, do_map, true},
     {"probe: map executable memory", RT_THREAD_PROBE, do_map_executable, false},
     {"probe: open a path", RT_THREAD_PROBE, do_open, false},
@@ -133,6 +140,7 @@ static const struct test_case cases[] = {
     {"vcpu: KVM_RUN with high bits set", RT_THREAD_VCPU, do_kvm_run_high_bits, true},
     {"vcpu: map memory", RT_THREAD_VCPU, do_map, false},
     {"vcpu: create a KVM VM", RT_THREAD_VCPU, do_create_vm, false},
+    {"vcpu: set an interrupt line", RT_THREAD_VCPU, do_interrupt_line, false},
     {"vcpu: open a path", RT_THREAD_VCPU, do_open, false},
     {"vcpu: make a socket", RT_THREAD_VCPU, do_socket, false},
     {"vcpu: fork", RT_THREAD_VCPU, do_fork, false},
