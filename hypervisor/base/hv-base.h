@@ -87,17 +87,6 @@ static inline HV_WARN_UNUSED bool hv_add_u64(uint64_t a, uint64_t b, uint64_t *r
     return true;
 }
 
-static inline HV_WARN_UNUSED bool hv_multiply_u64(uint64_t a, uint64_t b, uint64_t *ret_product)
-{
-    uint64_t product;
-
-    if (__builtin_mul_overflow(a, b, &product)) {
-        return false;
-    }
-    *ret_product = product;
-    return true;
-}
-
 /* Whether [offset, offset + length) lies in [0, size); right for every value, length 0 included. */
 static inline bool hv_range_fits(uint64_t offset, uint64_t length, uint64_t size)
 {

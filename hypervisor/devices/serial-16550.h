@@ -16,7 +16,6 @@
 #include "hypervisor/devices/console-port.h"
 
 struct hv_bus;
-struct hv_kvm;
 struct hv_serial_16550;
 
 #define HV_SERIAL_16550_SIZE 8u
