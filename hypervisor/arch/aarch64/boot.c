@@ -3,11 +3,10 @@
  * Where RAM lies, and the road to the first instruction: kernel, initrd and device tree into RAM,
  * registers of vCPU 0 (Documentation/arch/arm64/booting.rst of Linux).
  */
-#include <sys/random.h>
-
 #include "hypervisor/arch/aarch64/aarch64-private.h"
 #include "hypervisor/arch/aarch64/arm64-image.h"
 #include "hypervisor/arch/aarch64/memory-map.h"
+#include "hypervisor/base/random.h"
 #include "hypervisor/machine/machine-private.h"
 #include "hypervisor/pci/pci-host.h"
 
@@ -84,19 +83,6 @@ static int load_initrd(const struct hv_machine *machine, uint64_t address, uint6
     return 0;
 }
 
-static int fill_random(void *buffer, size_t length)
-{
-    ssize_t got;
-
-    do {
-        got = getrandom(buffer, length, 0);
-    } while (got < 0 && errno == EINTR);
-    if (got < 0) {
-        return -errno;
-    }
-    return (size_t)got == length ? 0 : -EIO; /* 256 bytes and fewer come whole */
-}
-
 static int write_device_tree(const struct hv_machine *machine,
                              const struct hv_arm64_placement *placement, uint64_t initrd_size)
 {
@@ -123,11 +109,11 @@ static int write_device_tree(const struct hv_machine *machine,
             return error;
         }
     }
-    error = fill_random(config.rng_seed, sizeof(config.rng_seed));
+    error = hv_random_fill(config.rng_seed, sizeof(config.rng_seed));
     if (error < 0) {
         return error;
     }
-    error = fill_random(&config.kaslr_seed, sizeof(config.kaslr_seed));
+    error = hv_random_fill(&config.kaslr_seed, sizeof(config.kaslr_seed));
     if (error < 0) {
         return error;
     }

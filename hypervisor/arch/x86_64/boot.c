@@ -4,13 +4,12 @@
  * kernel, initrd, command line, ACPI tables, and what the entry point is told about them (struct
  * boot_params for a bzImage, struct hvm_start_info for PVH).
  */
-#include <sys/random.h>
-
 #include "hypervisor/arch/x86_64/e820.h"
 #include "hypervisor/arch/x86_64/kernel.h"
 #include "hypervisor/arch/x86_64/platform.h"
 #include "hypervisor/arch/x86_64/x86.h"
 #include "hypervisor/base/file.h"
+#include "hypervisor/base/random.h"
 #include "hypervisor/machine/machine-private.h"
 #include "hypervisor/pci/pci-host.h"
 
@@ -186,12 +185,13 @@ static int load_initrd(struct hv_machine *machine, struct boot_plan *plan,
 static int write_setup_data(struct hv_machine *machine)
 {
     uint8_t data[SETUP_DATA_HEADER_SIZE + SEED_SIZE] = {0};
+    int error = hv_random_fill(data + SETUP_DATA_HEADER_SIZE, SEED_SIZE);
 
+    if (error < 0) {
+        return error;
+    }
     hv_store_le32(data + 8, SETUP_RNG_SEED);
     hv_store_le32(data + 12, SEED_SIZE);
-    if (getrandom(data + SETUP_DATA_HEADER_SIZE, SEED_SIZE, 0) != SEED_SIZE) {
-        return -EIO;
-    }
     return hv_memory_write(machine->memory, HV_X86_SETUP_DATA_ADDRESS, data, sizeof(data));
 }
 
