@@ -12,9 +12,8 @@
  */
 #include "hypervisor/arch/initrd.h"
 
-#include <zlib.h>
-
 #include "hypervisor/base/file.h"
+#include "hypervisor/base/gunzip.h"
 #include "hypervisor/base/hv-base.h"
 #include "hypervisor/base/reason.h"
 
@@ -37,7 +36,7 @@
 #define MAGIC_SIZE  6u
 #define BUFFER_SIZE 65536u
 
-/* Small reads (entries, blocks, pieces of padding) and unpacked bytes before belief sets in. */
+/* Small reads (entries, blocks, pieces of padding) and bytes of gzip before belief sets in. */
 #define STEP_BUDGET   100000u
 #define UNPACK_BUDGET (UINT64_C(256) << 20)
 
@@ -57,6 +56,12 @@ struct walk {
 static int refuse(const struct walk *walk, const char *text)
 {
     return hv_reason_set(walk->reason, -EINVAL, "initrd", text);
+}
+
+static int believe(struct walk *walk)
+{
+    walk->is_believed = true;
+    return 0;
 }
 
 /* Reads what lies at walk->offset + @skip, all of it. */
@@ -223,76 +228,46 @@ static int follow_zstd(struct walk *walk)
     return error;
 }
 
-struct gzip {
-    z_stream stream;
-    bool is_open;
-    uint8_t input[BUFFER_SIZE];
-    uint8_t output[BUFFER_SIZE];
-};
-
-static void gzip_close(struct gzip **gzip)
+static int refuse_gzip(const struct walk *walk, int error)
 {
-    if (*gzip && (*gzip)->is_open) {
-        inflateEnd(&(*gzip)->stream);
+    switch (error) {
+    case -ENODATA: return refuse(walk, truncated);
+    case -EBADMSG: return refuse(walk, damaged);
+    case -ENOMEM: return error;
+    default: return hv_reason_set(walk->reason, error, "initrd", "could not be read");
     }
-    free(*gzip);
-    *gzip = NULL;
 }
 
-static int gzip_read(struct walk *walk, struct gzip *gzip)
+/* An archive that does not come to its end within the budget, packed or unpacked, is believed. */
+static int follow_gzip(struct walk *walk)
 {
-    size_t length = (size_t)hv_min_u64(BUFFER_SIZE, walk->size - walk->offset);
-    int error;
+    const uint64_t size = walk->size - walk->offset;
+    const uint64_t packed = hv_min_u64(size, UNPACK_BUDGET);
+    HV_AUTO_FREE uint8_t *discarded = malloc(BUFFER_SIZE);
+    HV_AUTO_GUNZIP struct hv_gunzip *gunzip = NULL;
+    uint64_t length;
+    int error = -ENOMEM;
 
-    if (!length) {
-        return refuse(walk, truncated);
+    if (discarded) {
+        error = hv_gunzip_open(walk->fd, walk->offset, packed, &gunzip);
     }
-    error = peek(walk, 0, gzip->input, length);
     if (error < 0) {
         return error;
     }
-    gzip->stream.next_in = gzip->input;
-    gzip->stream.avail_in = (unsigned int)length;
-    return advance(walk, length);
-}
-
-static int follow_gzip(struct walk *walk)
-{
-    HV_CLEANUP(gzip_close) struct gzip *gzip = calloc(1, sizeof(*gzip));
-    int result = Z_OK;
-
-    if (!gzip || inflateInit2(&gzip->stream, 16 + MAX_WBITS) != Z_OK) {
-        return -ENOMEM;
-    }
-    gzip->is_open = true;
-    while (result != Z_STREAM_END && !walk->is_believed) {
-        gzip->stream.next_out = gzip->output;
-        gzip->stream.avail_out = sizeof(gzip->output);
-        result = inflate(&gzip->stream, Z_NO_FLUSH);
-        walk->unpacked += sizeof(gzip->output) - gzip->stream.avail_out;
-        if (walk->unpacked > UNPACK_BUDGET) {
-            walk->is_believed = true;
-        } else if (result == Z_BUF_ERROR ||
-                   (result == Z_OK && !gzip->stream.avail_in && gzip->stream.avail_out)) {
-            /* All of the input is used up. */
-            int error = gzip_read(walk, gzip);
-
-            if (error < 0) {
-                return error;
-            }
-        } else if (result == Z_MEM_ERROR) {
-            return -ENOMEM;
-        } else if (result != Z_OK && result != Z_STREAM_END) {
-            return refuse(walk, damaged);
+    do {
+        error = hv_gunzip_read(gunzip, discarded, BUFFER_SIZE, &length);
+        if (error == -ENODATA && packed < size) {
+            return believe(walk);
         }
-    }
-    walk->offset -= gzip->stream.avail_in; /* what lies behind the stream */
-    return 0;
-}
-
-static int believe(struct walk *walk)
-{
-    walk->is_believed = true;
+        if (error < 0) {
+            return refuse_gzip(walk, error);
+        }
+        walk->unpacked += length;
+        if (walk->unpacked > UNPACK_BUDGET) {
+            return believe(walk);
+        }
+    } while (length == BUFFER_SIZE);
+    walk->offset = hv_gunzip_offset(gunzip);
     return 0;
 }
 

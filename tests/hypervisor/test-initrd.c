@@ -226,6 +226,43 @@ static void test_believed(void)
     }
 }
 
+/* Writes a gzip stream of @mebibytes of zeros without its last byte. */
+static int make_cut_bomb(unsigned int mebibytes)
+{
+    static uint8_t zeros[1 << 20], packed[2 << 20];
+    z_stream stream = {.next_out = packed, .avail_out = sizeof(packed)};
+    int fd = memfd_create("initrd", MFD_CLOEXEC);
+
+    if (deflateInit2(&stream, 1, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY) != Z_OK) {
+        tap_bail("zlib");
+    }
+    for (unsigned int i = 1; i <= mebibytes; i++) {
+        stream.next_in = zeros;
+        stream.avail_in = sizeof(zeros);
+        if (deflate(&stream, i < mebibytes ? Z_NO_FLUSH : Z_FINISH) < Z_OK || stream.avail_in) {
+            tap_bail("zlib");
+        }
+    }
+    deflateEnd(&stream);
+    if (write(fd, packed, stream.total_out - 1) != (ssize_t)stream.total_out - 1) {
+        tap_bail("no file");
+    }
+    return fd;
+}
+
+/* A check that costs more than it is worth ends; what the file holds behind that is believed. */
+static void test_budget(void)
+{
+    HV_AUTO_FD int small = make_cut_bomb(4);
+    HV_AUTO_FD int large = make_cut_bomb(257);
+    struct hv_reason reason = {0};
+    uint64_t size;
+
+    tap_ok(hv_initrd_check(small, &size, &reason) == -EINVAL && strstr(reason.text, "truncated"),
+           "gzip of 4 MiB without its last byte is refused");
+    tap_is(hv_initrd_check(large, &size, &reason), 0, "gzip of 257 MiB is not unpacked to its end");
+}
+
 static void test_damage(void)
 {
     struct bytes bytes = {.length = 0};
@@ -280,6 +317,7 @@ int main(void)
     test_lz4();
     test_row();
     test_believed();
+    test_budget();
     test_damage();
     test_odd_descriptors();
     return tap_done();

@@ -18,11 +18,9 @@
  */
 #include "hypervisor/arch/aarch64/arm64-image.h"
 
-#include <limits.h>
-#include <zlib.h>
-
 #include "hypervisor/arch/memory-need.h"
 #include "hypervisor/base/file.h"
+#include "hypervisor/base/gunzip.h"
 #include "hypervisor/base/hv-base.h"
 #include "hypervisor/base/reason.h"
 #include "hypervisor/memory/guest-memory.h"
@@ -43,8 +41,6 @@
 
 /* Of the file, so that a mistaken disk image is refused before it is read. */
 #define FILE_SIZE_MAX (UINT64_C(2) << 30)
-
-#define INPUT_SIZE 65536u
 
 #define PE_OFFSET_FIELD       0x3cu
 #define PE_HEADER_SIZE        24u
@@ -198,99 +194,28 @@ static int load_plain(const struct hv_memory *memory, int fd, uint64_t file_size
     return 0;
 }
 
-/* A gzip stream inside a file. */
-struct unpacker {
-    z_stream stream;
-    bool is_open;
-    bool has_ended;
-    int fd;
-    uint64_t offset;    /* of the next byte to read */
-    uint64_t remaining; /* of them */
-    uint8_t input[INPUT_SIZE];
-};
-
-static void unpacker_close(struct unpacker **unpacker)
-{
-    if (*unpacker && (*unpacker)->is_open) {
-        inflateEnd(&(*unpacker)->stream);
-    }
-    free(*unpacker);
-    *unpacker = NULL;
-}
-
-static int unpacker_open(int fd, uint64_t offset, uint64_t length, struct unpacker **ret_unpacker)
-{
-    HV_CLEANUP(unpacker_close) struct unpacker *unpacker = calloc(1, sizeof(*unpacker));
-
-    if (!unpacker) {
-        return -ENOMEM;
-    }
-    unpacker->fd = fd;
-    unpacker->offset = offset;
-    unpacker->remaining = length;
-    /* 16: a gzip header and checksum, nothing else. */
-    if (inflateInit2(&unpacker->stream, 16 + MAX_WBITS) != Z_OK) {
-        return -ENOMEM;
-    }
-    unpacker->is_open = true;
-    *ret_unpacker = hv_take_pointer(unpacker);
-    return 0;
-}
-
-/*
- * Unpacks at most @length bytes; fewer mean that the stream has ended, its checksum being right.
- */
-static int unpack(struct unpacker *unpacker, uint8_t *output, uint64_t length, uint64_t *ret_length,
+static int unpack(struct hv_gunzip *gunzip, void *buffer, uint64_t length, uint64_t *ret_length,
                   struct hv_reason *reason)
 {
-    uint64_t done = 0;
-    int r;
+    int r = hv_gunzip_read(gunzip, buffer, length, ret_length);
 
-    while (done < length && !unpacker->has_ended) {
-        z_stream *stream = &unpacker->stream;
-        uint32_t room = (uint32_t)hv_min_u64(length - done, UINT32_C(1) << 30);
-
-        if (!stream->avail_in && unpacker->remaining) {
-            uint32_t part = (uint32_t)hv_min_u64(unpacker->remaining, INPUT_SIZE);
-
-            r = hv_file_read(unpacker->fd, unpacker->offset, unpacker->input, part);
-            if (r < 0) {
-                return read_failed(reason, r);
-            }
-            unpacker->offset += part;
-            unpacker->remaining -= part;
-            stream->next_in = unpacker->input;
-            stream->avail_in = part;
-        }
-        stream->next_out = output + done;
-        stream->avail_out = room;
-        r = inflate(stream, Z_NO_FLUSH);
-        done += room - stream->avail_out;
-        switch (r) {
-        case Z_OK: break;
-        case Z_BUF_ERROR: /* no progress without more input: it may have had some in its pocket */
-            if (!unpacker->remaining) {
-                return refuse(reason, "is truncated: its gzip data have no end");
-            }
-            break;
-        case Z_STREAM_END: unpacker->has_ended = true; break;
-        case Z_MEM_ERROR: return -ENOMEM;
-        default: return refuse(reason, "is damaged: its gzip data make no sense");
-        }
+    switch (r) {
+    case 0:
+    case -ENOMEM: return r;
+    case -ENODATA: return refuse(reason, "is truncated: its gzip data have no end");
+    case -EBADMSG: return refuse(reason, "is damaged: its gzip data make no sense");
+    default: return read_failed(reason, r);
     }
-    *ret_length = done;
-    return 0;
 }
 
 /* Reads to the end of the stream, which must not be far. */
-static int unpack_trailer(struct unpacker *unpacker, struct hv_reason *reason)
+static int unpack_trailer(struct hv_gunzip *gunzip, struct hv_reason *reason)
 {
     uint8_t discarded[4096];
-    uint64_t total = 0;
+    uint64_t total = 0, length;
 
-    while (!unpacker->has_ended) {
-        uint64_t length;
-        int r = unpack(unpacker, discarded, sizeof(discarded), &length, reason);
+    do {
+        int r = unpack(gunzip, discarded, sizeof(discarded), &length, reason);
 
         if (r < 0) {
             return r;
@@ -300,25 +225,25 @@ static int unpack_trailer(struct unpacker *unpacker, struct hv_reason *reason)
             return refuse(reason, "unpacks to more than its header says: not an arm64 kernel, or "
                                   "made to fill the memory");
         }
-    }
+    } while (length == sizeof(discarded));
     return 0;
 }
 
 static int load_gzip(const struct hv_memory *memory, int fd, uint64_t offset, uint64_t length,
                      struct hv_arm64_kernel *ret_kernel, struct hv_reason *reason)
 {
-    HV_CLEANUP(unpacker_close) struct unpacker *unpacker = NULL;
+    HV_AUTO_GUNZIP struct hv_gunzip *gunzip = NULL;
     struct hv_arm64_kernel kernel;
     uint8_t header[HEADER_SIZE];
     uint64_t unpacked;
     uint8_t *image;
     int r;
 
-    r = unpacker_open(fd, offset, length, &unpacker);
+    r = hv_gunzip_open(fd, offset, length, &gunzip);
     if (r < 0) {
         return r;
     }
-    r = unpack(unpacker, header, sizeof(header), &unpacked, reason);
+    r = unpack(gunzip, header, sizeof(header), &unpacked, reason);
     if (r < 0) {
         return r;
     }
@@ -334,11 +259,11 @@ static int load_gzip(const struct hv_memory *memory, int fd, uint64_t offset, ui
         return hv_reason_set(reason, -EINVAL, "memory_mb", "is too small for this kernel");
     }
     memcpy(image, header, sizeof(header));
-    r = unpack(unpacker, image + sizeof(header), kernel.size - sizeof(header), &unpacked, reason);
+    r = unpack(gunzip, image + sizeof(header), kernel.size - sizeof(header), &unpacked, reason);
     if (r < 0) {
         return r;
     }
-    r = unpack_trailer(unpacker, reason);
+    r = unpack_trailer(gunzip, reason);
     if (r < 0) {
         return r;
     }
