@@ -12,8 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static unsigned int tap_count_;
-static unsigned int tap_failed_;
+/* Weak: all files of a program count together. */
+__attribute__((weak)) unsigned int tap_count_;
+__attribute__((weak)) unsigned int tap_failed_;
 
 /* Reports one fact. @format says what should be true. Returns @condition. */
 __attribute__((format(printf, 4, 5))) static inline bool
