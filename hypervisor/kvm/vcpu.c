@@ -130,10 +130,26 @@ static void *vcpu_main(void *opaque)
     return NULL;
 }
 
+/*
+ * Every signal but the kick is the main thread's business. Those that an instruction of the thread
+ * itself brings about stay open, too: the kernel kills a process that blocks one of them on the
+ * spot, past the handler that would report it (a sanitizer's, say).
+ */
+static void fill_mask(sigset_t *ret_blocked)
+{
+    static const int synchronous[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS, SIGTRAP};
+
+    sigfillset(ret_blocked);
+    sigdelset(ret_blocked, kick_signal());
+    for (size_t i = 0; i < HV_ARRAY_SIZE(synchronous); i++) {
+        sigdelset(ret_blocked, synchronous[i]);
+    }
+}
+
 static int start_thread(struct hv_vcpu *vcpu)
 {
     pthread_attr_t attributes;
-    sigset_t all, kick, previous;
+    sigset_t blocked, previous;
     int error = pthread_attr_init(&attributes);
 
     if (error) {
@@ -141,12 +157,9 @@ static int start_thread(struct hv_vcpu *vcpu)
     }
     error = pthread_attr_setstacksize(&attributes, STACK_SIZE);
     if (!error) {
-        /* Every signal but the kick is the main thread's business. The child inherits the mask. */
-        sigfillset(&all);
-        sigemptyset(&kick);
-        sigaddset(&kick, kick_signal());
-        pthread_sigmask(SIG_SETMASK, &all, &previous);
-        pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
+        /* The child inherits the mask. */
+        fill_mask(&blocked);
+        pthread_sigmask(SIG_SETMASK, &blocked, &previous);
         error = pthread_create(&vcpu->thread, &attributes, vcpu_main, vcpu);
         pthread_sigmask(SIG_SETMASK, &previous, NULL);
     }

@@ -461,6 +461,33 @@ static void test_continues(struct fixture *fixture)
     destroy(fixture);
 }
 
+/* What the thread of a vCPU blocks: all but its kick and what its own instructions may bring about. */
+static void test_signals(struct fixture *fixture)
+{
+    static const struct step steps[] = {POWER_OFF};
+    static const int open[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS, SIGTRAP};
+    unsigned int wrong = 0;
+
+    PLAY(steps);
+    destroy(fixture);
+    for (int number = 1; number < SIGRTMIN; number++) {
+        /* The C library keeps the first two for itself, and nobody can block two others. */
+        bool is_open = number >= 32 || number == SIGKILL || number == SIGSTOP;
+
+        for (size_t i = 0; i < HV_ARRAY_SIZE(open); i++) {
+            is_open = is_open || number == open[i];
+        }
+        if (sigismember(&kvm.blocked, number) == is_open) {
+            printf("# signal %d is wrong\n", number);
+            wrong++;
+        }
+    }
+    tap_is(wrong, 0,
+           "a fault on the thread of a vCPU reaches its handler, another signal does not");
+    tap_ok(sigismember(&kvm.blocked, SIGRTMIN) == 0 && sigismember(&kvm.blocked, SIGRTMIN + 1) == 1,
+           "… nor any real-time signal but the kick");
+}
+
 static void test_guest_resets(struct fixture *fixture)
 {
     static const struct step steps[] = {
@@ -860,6 +887,7 @@ int main(void)
     fixture->memory_size = 16 * MIB;
     test_endings(fixture);
     test_continues(fixture);
+    test_signals(fixture);
     test_guest_resets(fixture);
     test_refusals(fixture);
     test_memory_sizes(fixture);
