@@ -8,17 +8,9 @@
  * the host's device tree names no maintenance interrupt (early Raspberry Pi 5 trees), and no
  * setting of ours helps.
  */
-#include <errno.h>
-#include <stddef.h>
-#include <string.h>
-
-#include <asm/kvm.h>
-
+#include "hypervisor/base/hv-base.h"
 #include "hypervisor/probe/probe-arch.h"
 #include "hypervisor/probe/probe-layout.h"
-
-/* Guest addresses of 40 bits are what KVM_CREATE_VM gives by default. */
-#define PROBE_DEFAULT_IPA_BITS 40
 
 /* 32 private interrupts and the smallest number of shared ones. */
 #define PROBE_GIC_INTERRUPTS 64u
@@ -36,14 +28,6 @@
     (KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE |                                         \
      (offsetof(struct kvm_regs, member) / sizeof(uint32_t)))
 
-unsigned long hv_probe_arch_vm_type(int kvm_fd)
-{
-    int bits = hv_probe_ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_ARM_VM_IPA_SIZE);
-
-    /* A processor with less than 40 bits must be asked for what it has. */
-    return bits > 0 && bits < PROBE_DEFAULT_IPA_BITS ? (unsigned long)bits : 0;
-}
-
 static int probe_set_gic(struct hv_probe *probe, uint32_t group, uint64_t attribute, void *value)
 {
     struct kvm_device_attr attr = {
@@ -52,7 +36,7 @@ static int probe_set_gic(struct hv_probe *probe, uint32_t group, uint64_t attrib
         .addr = (uintptr_t)value,
     };
 
-    return hv_probe_ioctl_pointer(probe->irqchip_fd, KVM_SET_DEVICE_ATTR, &attr);
+    return hv_ioctl_pointer(probe->irqchip_fd, KVM_SET_DEVICE_ATTR, &attr);
 }
 
 int hv_probe_arch_init_vm(struct hv_probe *probe)
@@ -75,22 +59,25 @@ int hv_probe_arch_init_vm(struct hv_probe *probe)
 
     probe->failure = "this kernel's device tree gives KVM no interrupt controller; update the "
                      "kernel or its device tree";
-    for (size_t i = 0; i < sizeof(gics) / sizeof(gics[0]); i++) {
+    for (size_t i = 0; i < HV_ARRAY_SIZE(gics); i++) {
         struct kvm_create_device device = {.type = gics[i].type};
         uint64_t processor = gics[i].processor_address;
 
-        result = hv_probe_ioctl_pointer(probe->vm_fd, KVM_CREATE_DEVICE, &device);
-        if (result < 0)
+        result = hv_kvm_vm_ioctl(&probe->kvm, KVM_CREATE_DEVICE, &device);
+        if (result < 0) {
             continue;
+        }
         probe->irqchip_fd = (int)device.fd;
         probe->gic_version = gics[i].version;
         probe->failure = "KVM's interrupt controller does not take its addresses";
         result = probe_set_gic(probe, KVM_DEV_ARM_VGIC_GRP_ADDR, gics[i].distributor, &distributor);
-        if (result < 0)
+        if (result < 0) {
             return result;
+        }
         result = probe_set_gic(probe, KVM_DEV_ARM_VGIC_GRP_ADDR, gics[i].processor, &processor);
-        if (result < 0)
+        if (result < 0) {
             return result;
+        }
         return probe_set_gic(probe, KVM_DEV_ARM_VGIC_GRP_NR_IRQS, 0, &interrupts);
     }
     return result;
@@ -100,7 +87,7 @@ static int probe_set_register(struct hv_probe *probe, uint64_t id, uint64_t valu
 {
     struct kvm_one_reg reg = {.id = id, .addr = (uintptr_t)&value};
 
-    return hv_probe_ioctl_pointer(probe->vcpu_fd, KVM_SET_ONE_REG, &reg);
+    return hv_ioctl_pointer(probe->vcpu_fd, KVM_SET_ONE_REG, &reg);
 }
 
 int hv_probe_arch_init_vcpu(struct hv_probe *probe)
@@ -109,22 +96,26 @@ int hv_probe_arch_init_vcpu(struct hv_probe *probe)
     int result;
 
     probe->failure = "KVM cannot set up a virtual processor of this host's kind";
-    result = hv_probe_ioctl_pointer(probe->vm_fd, KVM_ARM_PREFERRED_TARGET, &init);
-    if (result < 0)
+    result = hv_kvm_vm_ioctl(&probe->kvm, KVM_ARM_PREFERRED_TARGET, &init);
+    if (result < 0) {
         return result;
-    result = hv_probe_ioctl_pointer(probe->vcpu_fd, KVM_ARM_VCPU_INIT, &init);
-    if (result < 0)
+    }
+    result = hv_ioctl_pointer(probe->vcpu_fd, KVM_ARM_VCPU_INIT, &init);
+    if (result < 0) {
         return result;
+    }
 
     probe->failure = "KVM's interrupt controller does not start";
     result = probe_set_gic(probe, KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_CTRL_INIT, NULL);
-    if (result < 0)
+    if (result < 0) {
         return result;
+    }
 
     probe->failure = "KVM does not take the registers of a processor after reset";
     result = probe_set_register(probe, PROBE_CORE_REGISTER(regs.pc), HV_PROBE_CODE);
-    if (result < 0)
+    if (result < 0) {
         return result;
+    }
     return probe_set_register(probe, PROBE_CORE_REGISTER(regs.regs[0]), probe->gic_version);
 }
 
@@ -147,8 +138,9 @@ void hv_probe_arch_fill_memory(struct hv_probe *probe)
                     PTE_BLOCK | PTE_DEVICE | PTE_ACCESSED | PTE_NEVER_EXECUTE);
     probe_set_entry(probe, HV_PROBE_L1, HV_PROBE_MEMORY_BASE >> 30, HV_PROBE_L2 | PTE_TABLE);
     probe_set_entry(probe, HV_PROBE_L2, 0, HV_PROBE_L3 | PTE_TABLE);
-    for (unsigned int i = 0; i < HV_PROBE_MEMORY_SIZE >> 12; i++)
+    for (unsigned int i = 0; i < HV_PROBE_MEMORY_SIZE >> 12; i++) {
         probe_set_entry(probe, HV_PROBE_L3, i, (HV_PROBE_MEMORY_BASE + (i << 12)) | page);
+    }
     probe_set_entry(probe, HV_PROBE_L3, (HV_PROBE_WINDOW >> 12) & 511, HV_PROBE_FRAME_FIRST | page);
 
     memcpy(probe->memory + (HV_PROBE_FRAME_FIRST - HV_PROBE_MEMORY_BASE), &first, sizeof(first));
@@ -160,8 +152,9 @@ bool hv_probe_arch_decode_report(const struct hv_probe *probe, uint32_t *ret_rep
     const struct kvm_run *run = probe->run;
 
     if (run->exit_reason != KVM_EXIT_MMIO || !run->mmio.is_write ||
-        run->mmio.phys_addr != HV_PROBE_ADDRESS || run->mmio.len != sizeof(*ret_report))
+        run->mmio.phys_addr != HV_PROBE_ADDRESS || run->mmio.len != sizeof(*ret_report)) {
         return false;
+    }
     memcpy(ret_report, run->mmio.data, sizeof(*ret_report));
     return true;
 }

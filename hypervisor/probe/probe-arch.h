@@ -9,29 +9,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <linux/kvm.h>
-
-#include "hypervisor/base/reason.h"
+#include "hypervisor/kvm/kvm.h"
 
 /* A probe under way. Descriptors are -1 and mappings NULL while they do not exist. */
 struct hv_probe {
-    int kvm_fd; /* the caller's */
-    int vm_fd;
+    struct hv_kvm kvm;
     int vcpu_fd;
     int irqchip_fd;       /* aarch64: the GIC; x86 needs none */
     uint32_t gic_version; /* aarch64: 2 or 3 */
     uint8_t *memory;      /* HV_PROBE_MEMORY_SIZE bytes, guest address HV_PROBE_MEMORY_BASE */
-    struct kvm_run *run;
-    size_t run_size;
-    const char *failure; /* what to say if the call under way fails; static */
+    struct kvm_run *run;  /* kvm.vcpu_mmap_size bytes */
+    const char *failure;  /* what to say if the call under way fails; static */
 };
 
 /* The code between these two is copied to HV_PROBE_CODE. */
 extern const uint8_t hv_probe_payload[];
 extern const uint8_t hv_probe_payload_end[];
-
-/* The argument of KVM_CREATE_VM. */
-unsigned long hv_probe_arch_vm_type(int kvm_fd);
 
 /*
  * Called in this order: VM made; vCPU made; memory filled with the payload. Each sets probe->failure
@@ -46,7 +39,3 @@ bool hv_probe_arch_decode_report(const struct hv_probe *probe, uint32_t *ret_rep
 
 /* The verdict when the payload ended after @last_step, one of HV_PROBE_STEP_*. Static. */
 const char *hv_probe_arch_failure(uint32_t last_step);
-
-/* ioctl() with the errno as result, and without a stop by signals. */
-int hv_probe_ioctl(int fd, unsigned long request, unsigned long argument);
-int hv_probe_ioctl_pointer(int fd, unsigned long request, void *argument);

@@ -5,10 +5,7 @@
  * tables are written here; the switch to long mode is the payload's work, so that it is the guest
  * which loads EFER, CR3 and CR0.
  */
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-
+#include "hypervisor/base/hv-base.h"
 #include "hypervisor/probe/probe-arch.h"
 #include "hypervisor/probe/probe-layout.h"
 
@@ -25,38 +22,35 @@
 
 #define PROBE_APIC_ADDRESS 0xfee00000ull
 
-unsigned long hv_probe_arch_vm_type(int kvm_fd)
-{
-    return 0;
-}
-
 int hv_probe_arch_init_vm(struct hv_probe *probe)
 {
     int result;
 
     probe->failure = "KVM refuses the address of the task state segment";
-    result = hv_probe_ioctl(probe->vm_fd, KVM_SET_TSS_ADDR, PROBE_TSS_ADDRESS);
-    if (result < 0)
+    result = hv_kvm_vm_ioctl_value(&probe->kvm, KVM_SET_TSS_ADDR, PROBE_TSS_ADDRESS);
+    if (result < 0) {
         return result;
+    }
     probe->failure = "KVM has no interrupt controller of its own (KVM_CREATE_IRQCHIP failed)";
-    return hv_probe_ioctl(probe->vm_fd, KVM_CREATE_IRQCHIP, 0);
+    return hv_kvm_vm_ioctl_value(&probe->kvm, KVM_CREATE_IRQCHIP, 0);
 }
 
 /* Without the processor's own leaves KVM refuses EFER.LME and CR4.PAE. */
 static int probe_set_cpuid(struct hv_probe *probe)
 {
-    struct kvm_cpuid2 *cpuid;
+    HV_AUTO_FREE struct kvm_cpuid2 *cpuid =
+        calloc(1, sizeof(*cpuid) + PROBE_CPUID_CAPACITY * sizeof(cpuid->entries[0]));
     int result;
 
-    cpuid = calloc(1, sizeof(*cpuid) + PROBE_CPUID_CAPACITY * sizeof(cpuid->entries[0]));
-    if (!cpuid)
+    if (!cpuid) {
         return -ENOMEM;
+    }
     cpuid->nent = PROBE_CPUID_CAPACITY;
-    result = hv_probe_ioctl_pointer(probe->kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid);
-    if (result == 0)
-        result = hv_probe_ioctl_pointer(probe->vcpu_fd, KVM_SET_CPUID2, cpuid);
-    free(cpuid);
-    return result;
+    result = hv_ioctl_pointer(probe->kvm.fd, KVM_GET_SUPPORTED_CPUID, cpuid);
+    if (result < 0) {
+        return result;
+    }
+    return hv_ioctl_pointer(probe->vcpu_fd, KVM_SET_CPUID2, cpuid);
 }
 
 int hv_probe_arch_init_vcpu(struct hv_probe *probe)
@@ -67,20 +61,23 @@ int hv_probe_arch_init_vcpu(struct hv_probe *probe)
 
     probe->failure = "KVM does not take the CPUID leaves that it offers";
     result = probe_set_cpuid(probe);
-    if (result < 0)
+    if (result < 0) {
         return result;
+    }
 
     probe->failure = "KVM does not take the registers of a processor after reset";
-    result = hv_probe_ioctl_pointer(probe->vcpu_fd, KVM_GET_SREGS, &sregs);
-    if (result < 0)
+    result = hv_ioctl_pointer(probe->vcpu_fd, KVM_GET_SREGS, &sregs);
+    if (result < 0) {
         return result;
+    }
     /* After reset code runs at the top of 4 GiB; ours is in the first 64 KiB. */
     sregs.cs.base = 0;
     sregs.cs.selector = 0;
-    result = hv_probe_ioctl_pointer(probe->vcpu_fd, KVM_SET_SREGS, &sregs);
-    if (result < 0)
+    result = hv_ioctl_pointer(probe->vcpu_fd, KVM_SET_SREGS, &sregs);
+    if (result < 0) {
         return result;
-    return hv_probe_ioctl_pointer(probe->vcpu_fd, KVM_SET_REGS, &regs);
+    }
+    return hv_ioctl_pointer(probe->vcpu_fd, KVM_SET_REGS, &regs);
 }
 
 /* Entry @index of the page table at guest address @table. */
@@ -104,8 +101,9 @@ void hv_probe_arch_fill_memory(struct hv_probe *probe)
     probe_set_entry(probe, HV_PROBE_PD_LOW, 0, HV_PROBE_PT | table);
     probe_set_entry(probe, HV_PROBE_PD_HIGH, (PROBE_APIC_ADDRESS >> 21) & 511,
                     apic_page | table | PTE_LARGE | PTE_CACHE_DISABLE);
-    for (unsigned int page = 0; page < HV_PROBE_MEMORY_SIZE >> 12; page++)
+    for (unsigned int page = 0; page < HV_PROBE_MEMORY_SIZE >> 12; page++) {
         probe_set_entry(probe, HV_PROBE_PT, page, ((uint64_t)page << 12) | table);
+    }
     probe_set_entry(probe, HV_PROBE_PT, HV_PROBE_WINDOW >> 12, HV_PROBE_FRAME_FIRST | table);
 
     memcpy(probe->memory + HV_PROBE_FRAME_FIRST, &first, sizeof(first));
@@ -118,8 +116,10 @@ bool hv_probe_arch_decode_report(const struct hv_probe *probe, uint32_t *ret_rep
 
     if (run->exit_reason != KVM_EXIT_IO || run->io.direction != KVM_EXIT_IO_OUT ||
         run->io.port != HV_PROBE_PORT || run->io.size != sizeof(*ret_report) ||
-        run->io.count != 1 || run->io.data_offset > probe->run_size - sizeof(*ret_report))
+        run->io.count != 1 ||
+        run->io.data_offset > probe->kvm.vcpu_mmap_size - sizeof(*ret_report)) {
         return false;
+    }
     memcpy(ret_report, (const uint8_t *)run + run->io.data_offset, sizeof(*ret_report));
     return true;
 }

@@ -10,14 +10,12 @@
  */
 #include "hypervisor/probe/probe.h"
 
-#include <errno.h>
-#include <signal.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "hypervisor/arch/arch.h"
+#include "hypervisor/base/hv-base.h"
 #include "hypervisor/probe/probe-arch.h"
 #include "hypervisor/probe/probe-layout.h"
 
@@ -37,21 +35,6 @@ struct probe_watchdog {
     int64_t deadline; /* CLOCK_MONOTONIC, ns */
 };
 
-int hv_probe_ioctl(int fd, unsigned long request, unsigned long argument)
-{
-    int result;
-
-    do {
-        result = ioctl(fd, request, argument);
-    } while (result < 0 && errno == EINTR);
-    return result < 0 ? -errno : result;
-}
-
-int hv_probe_ioctl_pointer(int fd, unsigned long request, void *argument)
-{
-    return hv_probe_ioctl(fd, request, (unsigned long)(uintptr_t)argument);
-}
-
 static int64_t probe_now(void)
 {
     struct timespec now;
@@ -65,8 +48,9 @@ static void probe_watchdog_signal(int number, siginfo_t *information, void *cont
 {
     struct kvm_run *run = information->si_code == SI_TIMER ? information->si_value.sival_ptr : NULL;
 
-    if (run)
+    if (run) {
         __atomic_store_n(&run->immediate_exit, 1, __ATOMIC_RELAXED);
+    }
 }
 
 /* Moves the end to at most @limit_ns from now; it never moves further away. */
@@ -75,8 +59,9 @@ static int probe_watchdog_arm(struct probe_watchdog *watchdog, int64_t limit_ns)
     int64_t deadline = probe_now() + limit_ns;
     struct itimerspec when = {0};
 
-    if (watchdog->deadline && watchdog->deadline <= deadline)
+    if (watchdog->deadline && watchdog->deadline <= deadline) {
         return 0;
+    }
     watchdog->deadline = deadline;
     when.it_value.tv_sec = deadline / 1000000000ll;
     when.it_value.tv_nsec = deadline % 1000000000ll;
@@ -101,8 +86,9 @@ static int probe_watchdog_start(struct probe_watchdog *watchdog, struct kvm_run 
 
     event.sigev_value.sival_ptr = run;
     event.sigev_notify_thread_id = gettid();
-    if (timer_create(CLOCK_MONOTONIC, &event, &watchdog->timer) < 0)
+    if (timer_create(CLOCK_MONOTONIC, &event, &watchdog->timer) < 0) {
         return -errno;
+    }
     sigemptyset(&action.sa_mask);
     sigaction(HV_PROBE_SIGNAL, &action, &watchdog->old_action);
     sigemptyset(&unblocked);
@@ -111,78 +97,82 @@ static int probe_watchdog_start(struct probe_watchdog *watchdog, struct kvm_run 
 
     watchdog->deadline = 0;
     result = probe_watchdog_arm(watchdog, PROBE_LIMIT_NS);
-    if (result < 0)
+    if (result < 0) {
         probe_watchdog_stop(watchdog);
+    }
     return result;
 }
 
-/* Up to the payload in memory and a vCPU that would run it. */
-static int probe_build(struct hv_probe *probe)
+/* What a machine asks of KVM first, a VM with one memory slot, and the interrupt controller. */
+static int probe_build_vm(struct hv_probe *probe, int kvm_fd)
 {
-    size_t payload_size = (size_t)(hv_probe_payload_end - hv_probe_payload);
     struct kvm_userspace_memory_region region = {
         .slot = 0,
         .guest_phys_addr = HV_PROBE_MEMORY_BASE,
         .memory_size = HV_PROBE_MEMORY_SIZE,
     };
+    struct hv_reason reason = {0};
     void *mapping;
-    int result;
+    int result = hv_kvm_init(&probe->kvm, kvm_fd, &reason);
 
-    probe->failure = "this is not /dev/kvm, or its interface is not version 12";
-    result = hv_probe_ioctl(probe->kvm_fd, KVM_GET_API_VERSION, 0);
-    if (result < 0)
+    if (result < 0) {
+        probe->failure = reason.text;
         return result;
-    if (result != KVM_API_VERSION)
-        return -ENODEV;
-
+    }
     probe->failure = "KVM cannot create a virtual machine; check that virtualization is switched "
                      "on in the firmware and that no other hypervisor holds it";
-    result = hv_probe_ioctl(probe->kvm_fd, KVM_CREATE_VM, hv_probe_arch_vm_type(probe->kvm_fd));
-    if (result < 0)
+    result = hv_kvm_open_vm(&probe->kvm, hv_arch_vm_type(&probe->kvm));
+    if (result < 0) {
         return result;
-    probe->vm_fd = result;
+    }
 
     probe->failure = "no memory for the probe's virtual machine";
     mapping = mmap(NULL, HV_PROBE_MEMORY_SIZE, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (mapping == MAP_FAILED)
+    if (mapping == MAP_FAILED) {
         return -errno;
+    }
     probe->memory = mapping;
 
     probe->failure = "KVM refuses 64 KiB of guest memory";
     region.userspace_addr = (uintptr_t)probe->memory;
-    result = hv_probe_ioctl_pointer(probe->vm_fd, KVM_SET_USER_MEMORY_REGION, &region);
-    if (result < 0)
+    result = hv_kvm_vm_ioctl(&probe->kvm, KVM_SET_USER_MEMORY_REGION, &region);
+    if (result < 0) {
         return result;
+    }
+    return hv_probe_arch_init_vm(probe);
+}
 
-    result = hv_probe_arch_init_vm(probe);
-    if (result < 0)
-        return result;
+/* A vCPU that would run the payload. */
+static int probe_build_vcpu(struct hv_probe *probe)
+{
+    void *mapping;
+    int result;
 
     probe->failure = "KVM cannot create a virtual processor";
-    result = hv_probe_ioctl(probe->vm_fd, KVM_CREATE_VCPU, 0);
-    if (result < 0)
+    result = hv_kvm_vm_ioctl_value(&probe->kvm, KVM_CREATE_VCPU, 0);
+    if (result < 0) {
         return result;
+    }
     probe->vcpu_fd = result;
-    result = hv_probe_ioctl(probe->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
-    if (result < 0)
-        return result;
-    if ((size_t)result < sizeof(*probe->run))
-        return -ENODEV;
-    probe->run_size = (size_t)result;
-    mapping = mmap(NULL, probe->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, probe->vcpu_fd, 0);
-    if (mapping == MAP_FAILED)
+    mapping = mmap(NULL, probe->kvm.vcpu_mmap_size, PROT_READ | PROT_WRITE, MAP_SHARED,
+                   probe->vcpu_fd, 0);
+    if (mapping == MAP_FAILED) {
         return -errno;
+    }
     probe->run = mapping;
+    return hv_probe_arch_init_vcpu(probe);
+}
 
-    result = hv_probe_arch_init_vcpu(probe);
-    if (result < 0)
-        return result;
+static int probe_load_payload(struct hv_probe *probe)
+{
+    size_t size = (size_t)(hv_probe_payload_end - hv_probe_payload);
 
     probe->failure = "the probe's payload does not fit";
-    if (payload_size > HV_PROBE_CODE_SIZE)
+    if (size > HV_PROBE_CODE_SIZE) {
         return -E2BIG;
-    memcpy(probe->memory + (HV_PROBE_CODE - HV_PROBE_MEMORY_BASE), hv_probe_payload, payload_size);
+    }
+    memcpy(probe->memory + (HV_PROBE_CODE - HV_PROBE_MEMORY_BASE), hv_probe_payload, size);
     hv_probe_arch_fill_memory(probe);
     return 0;
 }
@@ -200,40 +190,50 @@ static int probe_execute(struct hv_probe *probe, struct probe_watchdog *watchdog
 
     while (step != HV_PROBE_STEP_DONE) {
         probe->failure = hv_probe_arch_failure(step);
-        if (probe_now() >= watchdog->deadline)
+        if (probe_now() >= watchdog->deadline) {
             return -ETIME;
+        }
         if (ioctl(probe->vcpu_fd, KVM_RUN, 0) < 0) {
             /* Other signals of the process are nothing to us; the deadline is looked at above. */
-            if (errno == EINTR)
+            if (errno == EINTR) {
                 continue;
+            }
             return -ENODEV;
         }
         if (!hv_probe_arch_decode_report(probe, &report) || report <= step ||
-            report > HV_PROBE_STEP_DONE)
+            report > HV_PROBE_STEP_DONE) {
             return -ENODEV;
+        }
         step = report;
         if (step == HV_PROBE_STEP_TIMER - 1) {
             result = probe_watchdog_arm(watchdog, PROBE_TIMER_LIMIT_NS);
-            if (result < 0)
+            if (result < 0) {
                 return result;
+            }
         }
     }
     return 0;
 }
 
-static int probe_try(struct hv_probe *probe)
+static int probe_try(struct hv_probe *probe, int kvm_fd)
 {
     struct probe_watchdog watchdog;
-    int result;
+    int result = probe_build_vm(probe, kvm_fd);
 
-    result = probe_build(probe);
-    if (result < 0)
+    if (result == 0) {
+        result = probe_build_vcpu(probe);
+    }
+    if (result == 0) {
+        result = probe_load_payload(probe);
+    }
+    if (result < 0) {
         return result;
-
+    }
     probe->failure = "the probe's watchdog could not be set";
     result = probe_watchdog_start(&watchdog, probe->run);
-    if (result < 0)
+    if (result < 0) {
         return result;
+    }
     result = probe_execute(probe, &watchdog);
     probe_watchdog_stop(&watchdog);
     return result;
@@ -241,31 +241,29 @@ static int probe_try(struct hv_probe *probe)
 
 static void probe_fini(struct hv_probe *probe)
 {
-    if (probe->run)
-        munmap(probe->run, probe->run_size);
-    if (probe->vcpu_fd >= 0)
-        close(probe->vcpu_fd);
-    if (probe->irqchip_fd >= 0)
-        close(probe->irqchip_fd);
-    if (probe->vm_fd >= 0)
-        close(probe->vm_fd);
-    if (probe->memory)
+    if (probe->run) {
+        munmap(probe->run, probe->kvm.vcpu_mmap_size);
+    }
+    hv_close_fd(&probe->vcpu_fd);
+    hv_close_fd(&probe->irqchip_fd);
+    hv_kvm_fini(&probe->kvm);
+    if (probe->memory) {
         munmap(probe->memory, HV_PROBE_MEMORY_SIZE);
+    }
 }
 
 int hv_probe_run(int kvm_fd, struct hv_reason *ret_reason)
 {
-    struct hv_probe probe = {.kvm_fd = kvm_fd, .vm_fd = -1, .vcpu_fd = -1, .irqchip_fd = -1};
+    struct hv_probe probe = {.kvm = {.fd = -1, .vm_fd = -1}, .vcpu_fd = -1, .irqchip_fd = -1};
     struct hv_reason reason = {0};
-    int result;
+    int result = probe_try(&probe, kvm_fd);
 
-    result = probe_try(&probe);
     probe_fini(&probe);
     if (result < 0) {
-        reason.field = "kvm";
-        reason.text = probe.failure;
+        hv_reason_set(&reason, result, "kvm", probe.failure);
     }
-    if (ret_reason)
+    if (ret_reason) {
         *ret_reason = reason;
+    }
     return result;
 }

@@ -7,7 +7,8 @@
  * tree keeps the interrupt controller from KVM, and hypervisors that offer half of nesting. Each of
  * them accepts KVM_CREATE_VM, and the user would see a guest that stays silent.
  *
- * Theory of operation. A throw-away VM with one vCPU, 64 KiB of memory and the interrupt controller
+ * Theory of operation. First come the questions that a machine asks (hv_kvm_init()), so that the
+ * probe never approves of a KVM on which a start is refused. A throw-away VM with one vCPU, 64 KiB of memory and the interrupt controller
  * a machine would get runs a payload (payload-*.S) that does what a kernel does first: leave the
  * reset state (x86: real mode to long mode; aarch64: the MMU and caches at EL1), use the vector
  * unit, change 16 bytes atomically, change a page-table entry and see the effect, and take one timer
@@ -26,9 +27,10 @@
  * does not come to an end.
  *
  * 0          a stock kernel can be expected to boot; *ret_reason is zeroed
- * -ENODEV    KVM lacks something or did something wrong: the verdict is in *ret_reason
+ * -ENODEV    @kvm_fd is no KVM, or KVM lacks something or did something wrong: the verdict is in
+ *            *ret_reason
  * -ETIME     the guest did not finish in time; *ret_reason says in which step
- * other      errno of the system call that failed (-EBADF, -EMFILE, -ENOMEM …); *ret_reason says
+ * other      errno of the system call that failed (-EMFILE, -ENOMEM …); *ret_reason says
  *            what it was for
  *
  * ret_reason->field is "kvm" whenever the result is not 0. @ret_reason may be NULL.

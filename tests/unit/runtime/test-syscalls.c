@@ -104,6 +104,11 @@ static void do_interrupt_line(void)
     ioctl(event_fd, KVM_IRQ_LINE, NULL);
 }
 
+static void do_check_extension(void)
+{
+    ioctl(event_fd, KVM_CHECK_EXTENSION, KVM_CAP_IRQFD);
+}
+
 static void do_create_vm(void)
 {
     ioctl(event_fd, KVM_CREATE_VM, 0);
@@ -131,6 +136,7 @@ static const struct test_case cases[] = {
     {"main: run a vCPU", RT_THREAD_MAIN, do_kvm_run, false},
     {"main: set an interrupt line", RT_THREAD_MAIN, do_interrupt_line, false},
     {"probe: map memory", RT_THREAD_PROBE, do_map, true},
+    {"probe: ask for a capability", RT_THREAD_PROBE, do_check_extension, true},
     {"probe: map executable memory", RT_THREAD_PROBE, do_map_executable, false},
     {"probe: open a path", RT_THREAD_PROBE, do_open, false},
     {"probe: make a socket", RT_THREAD_PROBE, do_socket, false},
