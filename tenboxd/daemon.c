@@ -66,8 +66,7 @@ gboolean tbd_daemon_is_quitting(TbdDaemon *self)
     return self->is_quitting;
 }
 
-/* ---- events -------------------------------------------------------------------------------------
- * */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 guint tbd_daemon_add_listener(TbdDaemon *self, TbdEventFunction function, gpointer user_data)
 {
@@ -118,8 +117,7 @@ static void on_event(TbxEventRecord *event, gpointer user_data)
     sweep_listeners(self);
 }
 
-/* ---- death --------------------------------------------------------------------------------------
- * */
+/* ---- death ----------------------------------------------------------------------------------- */
 
 static gboolean on_quit_time(gpointer user_data)
 {
@@ -170,8 +168,7 @@ static void on_lost(const GError *error, gpointer user_data)
     fail(user_data, g_error_copy(error));
 }
 
-/* ---- birth --------------------------------------------------------------------------------------
- * */
+/* ---- birth ----------------------------------------------------------------------------------- */
 
 static void open_front(TbdDaemon *self)
 {
@@ -224,8 +221,7 @@ static void on_opened(GObject *source, GAsyncResult *result, gpointer user_data)
     tbx_driver_watch(self->driver, g_task_new(NULL, NULL, on_watching, self));
 }
 
-/* local:///folder?served-at=unix:///socket, so that whoever finds the folder locked learns where.
- * */
+/* local:///folder?served-at=unix:///socket, so that who finds the folder locked learns where. */
 static char *driver_uri(TbdDaemon *self)
 {
     g_autofree char *folder =

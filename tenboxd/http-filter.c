@@ -148,8 +148,7 @@ static gboolean check_framing(const Head *head, GError **error)
     return TRUE;
 }
 
-/* ---- a chunked body that grows too large
- * --------------------------------------------------------- */
+/* ---- a chunked body that grows too large ----------------------------------------------------- */
 
 static gboolean on_body_too_large(gpointer user_data)
 {
@@ -180,8 +179,7 @@ static void on_got_chunk(SoupServerMessage *message, GBytes *chunk, gpointer use
     }
 }
 
-/* ---- where the connection stands
- * ------------------------------------------------------------------ */
+/* ---- where the connection stands ------------------------------------------------------------- */
 
 static void on_got_body(SoupServerMessage *message, gpointer user_data)
 {

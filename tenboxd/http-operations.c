@@ -16,8 +16,7 @@ static void reply_operation(TbdRequest *request, guint status, gboolean with_loc
     tbd_request_reply_json(request, status, with_location ? location : NULL, object);
 }
 
-/* ---- begun by a verb ----------------------------------------------------------------------------
- * */
+/* ---- begun by a verb ------------------------------------------------------------------------- */
 
 static void reply_begun(TbdRequest *request, TbxOperationRecord *operation)
 {
@@ -50,8 +49,7 @@ void tbd_operation_reply(TbdRequest *request, TbxOperationRecord *operation)
                              tbd_request_task(request, on_waited));
 }
 
-/* ---- by themselves ------------------------------------------------------------------------------
- * */
+/* ---- by themselves --------------------------------------------------------------------------- */
 
 static void on_list(GObject *source, GAsyncResult *result, gpointer user_data)
 {

@@ -145,8 +145,7 @@ GTask *tbd_request_task(TbdRequest *self, GAsyncReadyCallback callback)
     return g_task_new(NULL, NULL, callback, self);
 }
 
-/* ---- query ------------------------------------------------------------------------------------
- * */
+/* ---- query ----------------------------------------------------------------------------------- */
 
 static gboolean read_number(const char *name, const char *value, guint minimum, guint maximum,
                             guint *ret_number, GError **error)
@@ -241,8 +240,7 @@ gboolean tbd_request_read_query(TbdRequest *self, const char *query, TbdQueryFie
     }
 }
 
-/* ---- body -------------------------------------------------------------------------------------
- * */
+/* ---- body ------------------------------------------------------------------------------------ */
 
 static gboolean check_content_type(TbdRequest *self, TbdBodyKind kind, GError **error)
 {
@@ -286,8 +284,7 @@ gboolean tbd_request_read_body(TbdRequest *self, TbdBodyKind kind, GError **erro
     return self->body != NULL;
 }
 
-/* ---- answers ----------------------------------------------------------------------------------
- * */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 void tbd_request_set_answer_header(TbdRequest *self, const char *name, const char *value)
 {
@@ -354,8 +351,7 @@ void tbd_request_fail(TbdRequest *self, GError *error)
     tbd_request_reply_text(self, status, "application/problem+json", text);
 }
 
-/* ---- taking the connection away from libsoup ---------------------------------------------------
- * */
+/* ---- taking the connection away from libsoup ------------------------------------------------- */
 
 /* A head, and what happens when it is written. */
 typedef struct {

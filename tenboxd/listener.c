@@ -139,8 +139,7 @@ static gboolean bind_socket(TbdListener *self, const struct sockaddr_un *address
         tbx_error_set(error, "internal", NULL, "cannot make a socket: %s", g_strerror(errno));
         return FALSE;
     }
-    /* The file gets its mode when bind() makes it: there is no moment in which others may connect.
-     * */
+    /* The file gets its mode when bind() makes it: at no moment others may connect. */
     mask = umask(0177);
     bound = bind(fd, (const struct sockaddr *)address, sizeof(*address));
     umask(mask);

@@ -106,8 +106,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     /* Whatever is made is the owner's alone. */
     umask(0077);
-    /* libsoup would speak HTTP/2 when this is set; what guards the front has not been made for it.
-     * */
+    /* libsoup would speak HTTP/2 when this is set; what guards the front is not made for it. */
     g_unsetenv("SOUP_SERVER_HTTP2");
 
     g_option_context_add_main_entries(context, entries, NULL);

@@ -27,8 +27,7 @@ static gboolean send_document(TbxStreamChannel *channel, const char *text)
     return TRUE;
 }
 
-/* ---- events -------------------------------------------------------------------------------------
- * */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 typedef struct {
     TbdDaemon *daemon;
@@ -107,8 +106,7 @@ void tbd_ws_events_open(TbdDaemon *daemon, TbxStreamChannel *channel, const char
     self->listener = tbd_daemon_add_listener(daemon, on_event, self);
 }
 
-/* ---- state --------------------------------------------------------------------------------------
- * */
+/* ---- state ----------------------------------------------------------------------------------- */
 
 /* Counted: by the channel and by the task that looks the VM up. */
 typedef struct {

@@ -34,8 +34,7 @@ static void session_free(Session *session)
     g_free(session);
 }
 
-/* ---- channels -----------------------------------------------------------------------------------
- * */
+/* ---- channels -------------------------------------------------------------------------------- */
 
 void tbd_ws_channel_fail(TbxStreamChannel *channel, const GError *error)
 {
@@ -106,8 +105,7 @@ static void on_closed(TbxStream *stream, const GError *error, gpointer user_data
     session_free(user_data);
 }
 
-/* ---- the upgrade --------------------------------------------------------------------------------
- * */
+/* ---- the upgrade ----------------------------------------------------------------------------- */
 
 static void on_upgraded(TbdDaemon *daemon, GIOStream *stream, TbdPeer *peer)
 {
@@ -167,8 +165,7 @@ void tbd_ws_open(TbdRequest *request)
     tbd_request_upgrade(request, head, on_upgraded);
 }
 
-/* ---- all of them --------------------------------------------------------------------------------
- * */
+/* ---- all of them ----------------------------------------------------------------------------- */
 
 TbdSessions *tbd_sessions_new(TbdDaemon *daemon)
 {

@@ -33,8 +33,7 @@ void tbd_ws_state_open(TbdDaemon *daemon, TbxStreamChannel *channel, const char 
 void tbd_ws_channel_fail(TbxStreamChannel *channel, const GError *error);
 
 /* Whether all members of @options are in @known (nullable: none may be there) and booleans; else
- * closes
- * @channel. */
+ * closes @channel. */
 gboolean tbd_ws_check_options(TbxStreamChannel *channel, JsonObject *options, const char *known);
 
 G_END_DECLS
