@@ -19,7 +19,6 @@
 #include <unistd.h>
 
 #include "libtenbox/tenbox-version.h"
-#include "libtenbox/wire/json-guard.h"
 #include "libtenbox/wire/wire-error.h"
 
 #define PIECE_SIZE      (16 * 1024)
@@ -38,7 +37,6 @@ struct _TbxHttpClient {
 
 typedef enum {
     REASON_NONE,
-    REASON_WITHDRAWN,
     REASON_NOT_SENT,
     REASON_NOT_ANSWERED,
     REASON_CLOSED,
@@ -209,7 +207,6 @@ static void fail(Request *request, GError *error)
 
     switch (request->reason) {
     case REASON_NONE:
-    case REASON_WITHDRAWN:
         own = tbx_http_client_explain(request->client, g_steal_pointer(&error));
         break;
     case REASON_NOT_SENT:
@@ -400,7 +397,7 @@ JsonObject *tbx_http_answer_parse(const TbxHttpAnswer *self, GError **error)
                       "the daemon's answer is no JSON but of the content type %s", type);
         return NULL;
     }
-    JsonObject *object = tbx_json_guard_parse_object(self->body, self->length, &own_error);
+    JsonObject *object = tbx_json_guard_parse_answer(self->body, self->length, &own_error);
     if (!object)
         tbx_error_set(error, "protocol-error", NULL, "the daemon's answer is not valid: %s",
                       own_error->message);

@@ -11,13 +11,15 @@
 #include <gio/gio.h>
 #include <json-glib/json-glib.h>
 
+#include "libtenbox/wire/json-guard.h"
+
 G_BEGIN_DECLS
 
 #define TBX_HTTP_CONNECT_SECONDS 10
 /* For answers that need no waiting. */
 #define TBX_HTTP_ANSWER_SECONDS  60
-/* The most a JSON answer may have (what the JSON guard takes) and any other. */
-#define TBX_HTTP_BODY_MAX        (4 * 1024 * 1024)
+/* The most an answer may have: what the JSON guard takes. */
+#define TBX_HTTP_BODY_MAX        TBX_JSON_ANSWER_SIZE_MAX
 
 typedef struct _TbxHttpClient TbxHttpClient;
 

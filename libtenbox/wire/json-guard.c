@@ -45,6 +45,7 @@ typedef struct {
     const char *problem; /* static; NULL while all is well */
     char *duplicate;     /* the key that came twice */
     guint value_count;
+    guint values_max;
     guint depth;
     Level levels[TBX_JSON_DEPTH_MAX];
     GArray *keys;         /* of Key */
@@ -154,8 +155,7 @@ static gboolean read_escape(Reader *reader, GByteArray *ret_text)
     return TRUE;
 }
 
-/* At the opening quote. @ret_text (nullable) gets the meaning. The text as a whole is valid UTF-8.
- * */
+/* At the opening quote. @ret_text (nullable) gets the meaning. The whole text is valid UTF-8. */
 static gboolean read_string(Reader *reader, GByteArray *ret_text)
 {
     reader->next++;
@@ -338,7 +338,7 @@ static gboolean read_value(Reader *reader, Expectation *ret_next)
 {
     int first = peek(reader);
 
-    if (reader->value_count++ == TBX_JSON_VALUES_MAX) {
+    if (reader->value_count++ == reader->values_max) {
         return fail(reader, "too many values");
     }
     *ret_next = reader->depth == 0 ? EXPECT_NOTHING : EXPECT_COMMA_OR_END;
@@ -441,15 +441,25 @@ static void set_json_error(const char *text, const char *position, const char *p
                   column, problem);
 }
 
-gboolean tbx_json_guard_check(const char *text, gsize length, GError **error)
+/* What a text may have at most; the rest of the limits is the same for all. */
+typedef struct {
+    gsize size;
+    guint values;
+} Limits;
+
+static const Limits general_limits = {TBX_JSON_SIZE_MAX, TBX_JSON_VALUES_MAX};
+static const Limits answer_limits = {TBX_JSON_ANSWER_SIZE_MAX, TBX_JSON_ANSWER_VALUES_MAX};
+
+static gboolean check(const char *text, gsize length, const Limits *limits, GError **error)
 {
-    Reader reader = {.text = text, .next = text, .end = text + length};
+    Reader reader = {
+        .text = text, .next = text, .end = text + length, .values_max = limits->values};
     const char *invalid = NULL;
     gboolean valid;
 
-    if (length > TBX_JSON_SIZE_MAX) {
-        tbx_error_set(error, "body-too-large", NULL, "JSON text of more than %d bytes",
-                      TBX_JSON_SIZE_MAX);
+    if (length > limits->size) {
+        tbx_error_set(error, "body-too-large", NULL,
+                      "JSON text of more than %" G_GSIZE_FORMAT " bytes", limits->size);
         return FALSE;
     }
     if (!g_utf8_validate_len(text, length, &invalid)) {
@@ -469,12 +479,17 @@ gboolean tbx_json_guard_check(const char *text, gsize length, GError **error)
     return valid;
 }
 
-JsonNode *tbx_json_guard_parse(const char *text, gsize length, GError **error)
+gboolean tbx_json_guard_check(const char *text, gsize length, GError **error)
+{
+    return check(text, length, &general_limits, error);
+}
+
+static JsonNode *parse(const char *text, gsize length, const Limits *limits, GError **error)
 {
     g_autoptr(JsonParser) parser = NULL;
     g_autoptr(GError) failure = NULL;
 
-    if (!tbx_json_guard_check(text, length, error)) {
+    if (!check(text, length, limits, error)) {
         return NULL;
     }
     parser = json_parser_new_immutable();
@@ -485,9 +500,15 @@ JsonNode *tbx_json_guard_parse(const char *text, gsize length, GError **error)
     return json_parser_steal_root(parser);
 }
 
-JsonObject *tbx_json_guard_parse_object(const char *text, gsize length, GError **error)
+JsonNode *tbx_json_guard_parse(const char *text, gsize length, GError **error)
 {
-    g_autoptr(JsonNode) root = tbx_json_guard_parse(text, length, error);
+    return parse(text, length, &general_limits, error);
+}
+
+static JsonObject *parse_object(const char *text, gsize length, const Limits *limits,
+                                GError **error)
+{
+    g_autoptr(JsonNode) root = parse(text, length, limits, error);
 
     if (root == NULL) {
         return NULL;
@@ -497,6 +518,16 @@ JsonObject *tbx_json_guard_parse_object(const char *text, gsize length, GError *
         return NULL;
     }
     return json_node_dup_object(root);
+}
+
+JsonObject *tbx_json_guard_parse_object(const char *text, gsize length, GError **error)
+{
+    return parse_object(text, length, &general_limits, error);
+}
+
+JsonObject *tbx_json_guard_parse_answer(const char *text, gsize length, GError **error)
+{
+    return parse_object(text, length, &answer_limits, error);
 }
 
 static void print_string(GString *out, const char *text)

@@ -9,7 +9,8 @@
  *
  *   - it is at most TBX_JSON_SIZE_MAX bytes of valid UTF-8 without a byte order mark,
  *   - it nests at most TBX_JSON_DEPTH_MAX deep and holds at most TBX_JSON_VALUES_MAX values, which
- *     bounds the tree that is built from it,
+ *     bounds the tree that is built from it; lists of everything come as answers of a daemon, which
+ *     may have TBX_JSON_ANSWER_SIZE_MAX and TBX_JSON_ANSWER_VALUES_MAX instead,
  *   - no object has two equal keys, nor more than TBX_JSON_MEMBERS_MAX members,
  *   - no string holds U+0000 or half a surrogate pair, escaped or not,
  *   - each number without fraction and exponent fits a signed 64-bit integer, and each other number
@@ -24,10 +25,12 @@
 
 G_BEGIN_DECLS
 
-#define TBX_JSON_SIZE_MAX    (1024 * 1024)
-#define TBX_JSON_DEPTH_MAX   64
-#define TBX_JSON_VALUES_MAX  65536
-#define TBX_JSON_MEMBERS_MAX 1024
+#define TBX_JSON_SIZE_MAX          (1024 * 1024)
+#define TBX_JSON_ANSWER_SIZE_MAX   (16 * 1024 * 1024)
+#define TBX_JSON_DEPTH_MAX         64
+#define TBX_JSON_VALUES_MAX        65536
+#define TBX_JSON_ANSWER_VALUES_MAX (16 * TBX_JSON_VALUES_MAX)
+#define TBX_JSON_MEMBERS_MAX       1024
 
 /**
  * tbx_json_guard_check:
@@ -62,6 +65,9 @@ JsonNode *tbx_json_guard_parse(const char *text, gsize length, GError **error);
  * Returns: (transfer full): the object, or %NULL with @error set; free with json_object_unref()
  */
 JsonObject *tbx_json_guard_parse_object(const char *text, gsize length, GError **error);
+
+/* The same for what a daemon answered, within the limits for answers. */
+JsonObject *tbx_json_guard_parse_answer(const char *text, gsize length, GError **error);
 
 /**
  * tbx_json_print:

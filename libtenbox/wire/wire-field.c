@@ -202,6 +202,9 @@ static gboolean decode_record(const DecodeContext *context, JsonObject *object, 
         if (index < 0) {
             if (context->mode == TBX_DECODE_TOLERANT)
                 continue;
+            if (type->field_count == 0)
+                return refuse(context, "field-unknown", name, error,
+                              "is unknown; this takes no members, send {} or no body");
             g_autofree char *known = list_fields(type);
             return refuse(context, "field-unknown", name, error, "is unknown; there are %s", known);
         }

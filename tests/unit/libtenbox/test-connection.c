@@ -300,6 +300,30 @@ static void test_list(Fixture *fixture, gconstpointer data)
     assert_signals(fixture, "removed bar\n");
 }
 
+/* A daemon says no more than it has to, but a list of many VMs is long all the same. */
+static void test_long_list(Fixture *fixture, gconstpointer data)
+{
+    const guint count = 300;
+    g_autofree char *description = g_strnfill(4096, 'd');
+    g_autoptr(GString) items = g_string_new(NULL);
+    g_autoptr(GError) error = NULL;
+
+    for (guint i = 0; i < count; i++) {
+        g_autofree char *id = g_strdup_printf("aaaaaaaa-1111-4111-8111-%012u", i);
+        g_autofree char *name = g_strdup_printf("vm-%u", i);
+        g_autofree char *vm = fake_vm(id, name, "stopped", 1);
+        g_auto(GStrv) parts = g_strsplit(vm, "\"description\":\"", 2);
+
+        g_string_append_printf(items, "%s%s\"description\":\"%s%s", i > 0 ? "," : "", parts[0],
+                               description, parts[1]);
+    }
+    g_assert_cmpuint(items->len, >, 1024 * 1024);
+    answer_list(fixture, items->str, NULL);
+    g_autoptr(GPtrArray) vms = list_vms(fixture, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(vms->len, ==, count);
+}
+
 static void test_lookup(Fixture *fixture, gconstpointer data)
 {
     g_autofree char *foo = fake_vm(FAKE_ID_1, "foo", "running", 3);
@@ -1382,6 +1406,7 @@ int main(int argc, char **argv)
     ADD("/open/withdraw", test_withdraw_open);
     ADD("/open/long-path", test_long_path);
     ADD("/vms/list", test_list);
+    ADD("/vms/long-list", test_long_list);
     ADD("/vms/lookup", test_lookup);
     ADD("/vms/create", test_create);
     ADD("/vms/update", test_update);

@@ -197,6 +197,35 @@ static void test_size(void)
     g_assert_cmpstr(tenbox_error_get_code(error), ==, "body-too-large");
 }
 
+/* A list of all VMs is larger than anything that is asked or kept. */
+static void test_answer(void)
+{
+    g_autoptr(GString) values = g_string_new("{\"items\":[0");
+    g_autofree char *space = g_strnfill(TBX_JSON_ANSWER_SIZE_MAX + 1, ' ');
+    g_autoptr(GError) error = NULL;
+    JsonObject *object;
+
+    /* The object, the list and the first element are three. */
+    for (guint i = 3; i < TBX_JSON_ANSWER_VALUES_MAX; i++) {
+        g_string_append(values, ",0");
+    }
+    g_string_append(values, "]}");
+    object = tbx_json_guard_parse_answer(values->str, values->len, NULL);
+    g_assert_nonnull(object);
+    json_object_unref(object);
+    g_string_truncate(values, values->len - 2);
+    g_string_append(values, ",0]}");
+    g_assert_null(tbx_json_guard_parse_answer(values->str, values->len, &error));
+    g_assert_nonnull(strstr(error->message, "too many values"));
+
+    space[0] = '{';
+    space[1] = '}';
+    object = tbx_json_guard_parse_answer(space, TBX_JSON_ANSWER_SIZE_MAX, NULL);
+    g_assert_nonnull(object);
+    json_object_unref(object);
+    g_assert_null(tbx_json_guard_parse_answer(space, TBX_JSON_ANSWER_SIZE_MAX + 1, NULL));
+}
+
 static void test_counts(void)
 {
     g_autoptr(GString) values = g_string_new("[0");
@@ -262,6 +291,7 @@ int main(int argc, char **argv)
     g_test_add_func("/json-guard/position", test_position);
     g_test_add_func("/json-guard/depth", test_depth);
     g_test_add_func("/json-guard/size", test_size);
+    g_test_add_func("/json-guard/answer", test_answer);
     g_test_add_func("/json-guard/counts", test_counts);
     g_test_add_func("/json-guard/object", test_object);
     g_test_add_func("/json-guard/print-odd-doubles", test_print_odd_doubles);
