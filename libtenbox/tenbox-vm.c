@@ -15,6 +15,7 @@
 #include "libtenbox/tenbox-internal.h"
 
 #include "libtenbox/wire/json-guard.h"
+#include "libtenbox/wire/source.h"
 #include "libtenbox/wire/wire-error.h"
 
 #define CANCEL_SECONDS 5
@@ -388,19 +389,12 @@ typedef struct {
     gboolean is_answered;       /* a caller who withdrew was answered before the driver was */
 } Action;
 
-static void action_clear_source(GSource **source)
-{
-    if (*source)
-        g_source_destroy(*source);
-    g_clear_pointer(source, g_source_unref);
-}
-
 static void action_free(gpointer data)
 {
     Action *action = data;
 
-    action_clear_source(&action->withdrawal);
-    action_clear_source(&action->limit);
+    tbx_source_clear(&action->withdrawal);
+    tbx_source_clear(&action->limit);
     g_clear_error(&action->failure);
     g_clear_object(&action->operation);
     g_free(action);
@@ -418,8 +412,8 @@ static void answer_withdrawn(GTask *task)
 {
     Action *action = g_task_get_task_data(task);
 
-    action_clear_source(&action->withdrawal);
-    action_clear_source(&action->limit);
+    tbx_source_clear(&action->withdrawal);
+    tbx_source_clear(&action->limit);
     if (action->is_answered)
         return;
     action->is_answered = TRUE;
@@ -439,7 +433,7 @@ static gboolean on_withdrawal(GCancellable *cancellable, gpointer user_data)
     GTask *task = user_data;
     Action *action = g_task_get_task_data(task);
 
-    action_clear_source(&action->withdrawal);
+    tbx_source_clear(&action->withdrawal);
     if (!action->limit && !action->is_answered)
         action->limit = action_attach(task, g_timeout_source_new_seconds(CANCEL_SECONDS), on_limit);
     return G_SOURCE_REMOVE;
@@ -514,7 +508,7 @@ static void on_action_begun(GObject *source, GAsyncResult *result, gpointer user
     g_autoptr(GError) error = NULL;
     g_autoptr(TbxOperationRecord) record = g_task_propagate_pointer(G_TASK(result), &error);
 
-    action_clear_source(&action->withdrawal);
+    tbx_source_clear(&action->withdrawal);
     if (record)
         action->operation = tbx_operation_new(self->driver, record);
     if (action->is_answered) {
@@ -523,7 +517,7 @@ static void on_action_begun(GObject *source, GAsyncResult *result, gpointer user
         return;
     }
     if (!record) {
-        action_clear_source(&action->limit);
+        tbx_source_clear(&action->limit);
         note_error(self, error);
         g_task_return_error(task, g_steal_pointer(&error));
     } else if (g_cancellable_is_cancelled(g_task_get_cancellable(task))) {

@@ -8,6 +8,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "libtenbox/wire/source.h"
+
 #define PEER_KEY "tbd-peer"
 
 struct _TbdFront {
@@ -237,18 +239,10 @@ TbdFront *tbd_front_new(TbdListener *listener, SoupServer *server, GError **erro
     return self;
 }
 
-static void drop_source(GSource **source)
-{
-    if (*source != NULL) {
-        g_source_destroy(*source);
-        g_clear_pointer(source, g_source_unref);
-    }
-}
-
 void tbd_front_stop(TbdFront *self)
 {
-    drop_source(&self->accept_source);
-    drop_source(&self->pause_source);
+    tbx_source_clear(&self->accept_source);
+    tbx_source_clear(&self->pause_source);
 }
 
 guint tbd_front_get_peer_count(TbdFront *self)
@@ -276,7 +270,7 @@ void tbd_front_destroy(TbdFront *self)
         return;
     }
     tbd_front_stop(self);
-    drop_source(&self->reap_source);
+    tbx_source_clear(&self->reap_source);
     while ((link = g_queue_pop_head_link(&self->peers)) != NULL) {
         TbdPeer *peer = link->data;
 

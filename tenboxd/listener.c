@@ -2,8 +2,8 @@
 /*
  * The daemon's Unix socket as a file; see listener.h.
  *
- * Everything happens relative to a descriptor of the folder, through /proc/self/fd: a socket
- * address holds 108 bytes, a path may be longer, and the folder may be renamed meanwhile.
+ * Everything happens relative to a descriptor of the folder: its path may be longer than a socket
+ * address, and it may be renamed meanwhile.
  */
 #include "tenboxd/listener.h"
 
@@ -14,9 +14,9 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "libtenbox/wire/socket-address.h"
 #include "libtenbox/wire/wire-error.h"
 
 struct _TbdListener {
@@ -28,17 +28,6 @@ struct _TbdListener {
     dev_t device; /* of the file we made */
     ino_t inode;
 };
-
-/* FALSE when the name does not fit an address even so. */
-static gboolean make_address(TbdListener *self, struct sockaddr_un *ret_address)
-{
-    int length;
-
-    *ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
-    length = g_snprintf(ret_address->sun_path, sizeof(ret_address->sun_path), "/proc/self/fd/%d/%s",
-                        self->folder_fd, self->name);
-    return length > 0 && (gsize)length < sizeof(ret_address->sun_path);
-}
 
 static gboolean open_folder(TbdListener *self, GError **error)
 {
@@ -177,7 +166,7 @@ TbdListener *tbd_listener_new(const char *path, GError **error)
     if (!g_path_is_absolute(path) || g_str_has_suffix(path, "/")) {
         tbx_error_set(error, "field-invalid", "socket", "the socket %s is no absolute path", path);
     } else if (open_folder(self, error)) {
-        if (!make_address(self, &address)) {
+        if (!tbx_socket_address_fill(&address, self->folder_fd, self->name)) {
             tbx_error_set(error, "field-invalid", "socket", "the name of the socket %s is too long",
                           path);
         } else if (take_lock(self, error) && remove_stale(self, &address, error) &&

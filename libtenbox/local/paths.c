@@ -3,14 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "libtenbox/local/files.h"
 #include "libtenbox/local/sources.h"
+#include "libtenbox/wire/socket-address.h"
 #include "libtenbox/wire/wire-error.h"
 
 /* More connections than the daemon and one successor never wait. */
@@ -93,12 +92,7 @@ char *tbx_paths_find_runtime(GError **error)
 static gboolean fill_address(struct sockaddr_un *address, int folder_fd, const char *name,
                              GError **error)
 {
-    int length;
-
-    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
-    length = snprintf(address->sun_path, sizeof(address->sun_path), "/proc/self/fd/%d/%s",
-                      folder_fd, name);
-    if (length > 0 && (gsize)length < sizeof(address->sun_path))
+    if (tbx_socket_address_fill(address, folder_fd, name))
         return TRUE;
     tbx_error_set(error, "internal", NULL, "The socket name %s is too long", name);
     return FALSE;

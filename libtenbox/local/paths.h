@@ -10,8 +10,7 @@
  *     DATA/vms/.new-<uuid>          a VM that is being made
  *     DATA/vms/.old-<uuid>          a VM that is being removed
  *
- * All folders are 0700. A socket address holds 108 bytes, less than a home directory may have: sockets
- * are bound and connected as /proc/self/fd/N/NAME.
+ * All folders are 0700. Sockets are bound and connected through their folder's descriptor.
  */
 #pragma once
 

@@ -9,6 +9,8 @@
 #include <glib-unix.h>
 #include <unistd.h>
 
+#include "libtenbox/wire/source.h"
+
 /* A source that calls @function while @condition holds for @fd; destroy it with tbx_source_clear(). */
 static inline GSource *tbx_source_watch_fd(GMainContext *context, int fd, GIOCondition condition,
                                            GUnixFDSourceFunc function, gpointer user_data)
@@ -29,15 +31,6 @@ static inline GSource *tbx_source_timer(GMainContext *context, guint millisecond
     g_source_set_callback(source, function, user_data, NULL);
     g_source_attach(source, context);
     return source;
-}
-
-/* Destroys and forgets *@source, which may be NULL. */
-static inline void tbx_source_clear(GSource **source)
-{
-    if (*source == NULL)
-        return;
-    g_source_destroy(*source);
-    g_clear_pointer(source, g_source_unref);
 }
 
 static inline void tbx_fd_close(int *fd)

@@ -19,6 +19,8 @@
 #include <unistd.h>
 
 #include "libtenbox/tenbox-version.h"
+#include "libtenbox/wire/socket-address.h"
+#include "libtenbox/wire/source.h"
 #include "libtenbox/wire/wire-error.h"
 
 #define PIECE_SIZE      (16 * 1024)
@@ -78,10 +80,10 @@ static GSocketAddress *address_of(const char *path, int *ret_folder, GError **er
     g_autofree char *name = g_path_get_basename(path);
     int folder = open(folder_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (folder >= 0) {
-        g_autofree char *short_path = g_strdup_printf("/proc/self/fd/%d/%s", folder, name);
-        if (strlen(short_path) <= SOCKET_PATH_MAX) {
+        struct sockaddr_un address;
+        if (tbx_socket_address_fill(&address, folder, name)) {
             *ret_folder = folder;
-            return g_unix_socket_address_new(short_path);
+            return g_unix_socket_address_new(address.sun_path);
         }
         close(folder);
     } else {
@@ -186,9 +188,7 @@ static void request_free(Request *request)
     client->requests = g_list_remove(client->requests, request);
     if (request->withdrawal)
         g_cancellable_disconnect(g_task_get_cancellable(request->task), request->withdrawal);
-    if (request->timer)
-        g_source_destroy(request->timer);
-    g_clear_pointer(&request->timer, g_source_unref);
+    tbx_source_clear(&request->timer);
     g_signal_handlers_disconnect_by_data(request->message, request);
     g_clear_object(&request->input);
     g_clear_pointer(&request->body, g_byte_array_unref);
@@ -318,9 +318,7 @@ static gboolean on_time_over(gpointer user_data)
 
 static void start_timer(Request *request, guint seconds)
 {
-    if (request->timer)
-        g_source_destroy(request->timer);
-    g_clear_pointer(&request->timer, g_source_unref);
+    tbx_source_clear(&request->timer);
     request->timer = g_timeout_source_new_seconds(seconds);
     g_source_set_callback(request->timer, on_time_over, request, NULL);
     g_source_attach(request->timer, g_task_get_context(request->task));
