@@ -128,7 +128,8 @@ typedef struct {
     void (*vm_list)(TbxDriver *self, GTask *task);
     /* TbxVmRecord *; tbx_vm_record_unref(). "vm-not-found". */
     void (*vm_get)(TbxDriver *self, const char *vm, GTask *task);
-    /* TbxVmRecord *. @spec has passed tbx_vm_spec_validate_create(); keep a reference. */
+    /* TbxVmRecord *. @spec has passed tbx_vm_spec_validate_create(); keep a reference. Cancelling
+     * the task withdraws the VM: when it completes as cancelled, nothing is left behind. */
     void (*vm_create)(TbxDriver *self, TbxVmSpec *spec, GTask *task);
     /* TbxVmRecord *. @spec has passed tbx_vm_spec_validate(). */
     void (*vm_update)(TbxDriver *self, const char *vm, TbxVmSpec *spec, GTask *task);

@@ -200,7 +200,10 @@ static void on_folder_checked(GObject *source, GAsyncResult *result, gpointer us
         detail = g_strdup_printf("Make %s writable, or name another data folder", folder);
         add_failure(self, "data-folder", error, detail);
     }
-    if (check->free_mb >= 0 && check->free_mb < SPACE_WARNING_MB)
+    if (check->free_mb < 0)
+        add_row(self, "data-space", "skipped", "The file system does not say how much is free",
+                NULL);
+    else if (check->free_mb < SPACE_WARNING_MB)
         add_row(self, "data-space", "warning", space, "Delete files on that file system");
     else
         add_row(self, "data-space", "ok", space, NULL);

@@ -235,6 +235,18 @@ static void creation_free(Creation *creation)
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Creation, creation_free)
 
+static void on_withdrawn(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(Creation) creation = user_data;
+    g_autoptr(GError) error = NULL;
+
+    if (!tbx_registry_delete_finish(result, &error))
+        g_warning("the VM %s, withdrawn while it was made, is still there: %s", creation->id,
+                  error->message);
+    tbx_registry_release_name(creation->driver->context.registry, creation->definition->name);
+    (void)g_task_return_error_if_cancelled(creation->task);
+}
+
 static void on_created(GObject *source, GAsyncResult *result, gpointer user_data)
 {
     g_autoptr(Creation) creation = user_data;
@@ -242,6 +254,7 @@ static void on_created(GObject *source, GAsyncResult *result, gpointer user_data
     TbxRegistry *registry = self->context.registry;
     GError *error = NULL;
     int folder_fd = -1;
+    const char *id;
     TbxLocalVm *vm;
 
     if (tbx_registry_create_finish(result, &error))
@@ -251,6 +264,16 @@ static void on_created(GObject *source, GAsyncResult *result, gpointer user_data
         g_task_return_error(creation->task, error);
         return;
     }
+    if (g_cancellable_is_cancelled(g_task_get_cancellable(creation->task)) &&
+        !self->context.is_closed) {
+        /* The files were there before the caller withdrew, but nobody has seen the VM yet. */
+        close(folder_fd);
+        id = creation->id;
+        tbx_registry_delete_async(registry, id, on_withdrawn, g_steal_pointer(&creation));
+        return;
+    }
+    /* From here on it is too late to withdraw. */
+    g_task_set_check_cancellable(creation->task, FALSE);
     vm = tbx_local_vm_new(&self->context, creation->id, folder_fd,
                           g_steal_pointer(&creation->definition), NULL);
     g_hash_table_insert(self->vms, g_strdup(creation->id), vm);

@@ -219,6 +219,8 @@ static void run_job(Job *job, GTaskThreadFunc function, GCancellable *cancellabl
 {
     g_autoptr(GTask) task = g_task_new(NULL, cancellable, callback, user_data);
 
+    /* What the thread returns is what is on disk: a cancellation that comes later changes neither. */
+    g_task_set_check_cancellable(task, FALSE);
     g_task_set_task_data(task, job, (GDestroyNotify)job_free);
     g_task_run_in_thread(task, function);
 }

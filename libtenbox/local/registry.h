@@ -69,6 +69,7 @@ const char *tbx_registry_find_name(TbxRegistry *self, const char *name);
  * @initrd_path: (nullable): the same
  *
  * Copies the files and makes the folder, all or nothing. "file-unreadable" with field kernel or initrd.
+ * Cancelled, it says so only when there is nothing; it may also be too late, and then it succeeds.
  */
 void tbx_registry_create_async(TbxRegistry *self, const char *id, TbxVmDefinition *definition,
                                const char *kernel_path, const char *initrd_path,

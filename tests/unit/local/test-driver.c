@@ -13,6 +13,7 @@
 
 #include "libtenbox/local/definition.h"
 #include "libtenbox/local/host.h"
+#include "libtenbox/local/paths.h"
 #include "libtenbox/wire/json-guard.h"
 #include "tests/unit/local/harness.h"
 
@@ -1282,6 +1283,35 @@ static void test_create_cancelled(void)
     harness_fini(&harness);
 }
 
+/* Withdrawn when the files are there, but before the driver has looked at them. */
+static void test_create_withdrawn_late(void)
+{
+    Harness harness;
+    g_autoptr(TbxVmSpec) spec = NULL;
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    g_autoptr(GError) error = NULL;
+    g_autofree char *left = NULL;
+    GTask *task;
+
+    harness_init(&harness);
+    spec = spec_new(&harness, "never", NULL);
+    task = new_task(cancellable);
+    tbx_driver_vm_create(harness.driver, spec, task);
+    /* The main loop does not turn here, only the driver's thread works. */
+    do {
+        g_free(left);
+        left = list_vms_folder(&harness);
+    } while (*left == '\0' || strstr(left, TBX_PATH_NEW_PREFIX) != NULL);
+    g_cancellable_cancel(cancellable);
+    g_assert_null(finish_pointer(task, &error));
+    g_assert_error(error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+    g_free(left);
+    left = list_vms_folder(&harness);
+    g_assert_cmpstr(left, ==, "");
+    g_free(create_vm(&harness, "never", NULL));
+    harness_fini(&harness);
+}
+
 static TbxVmRecord *try_update(Harness *harness, const char *name, TbxVmSpec *spec, GError **error)
 {
     GTask *task = new_task(NULL);
@@ -2049,6 +2079,7 @@ int main(int argc, char **argv)
     g_test_add_func("/local/create/defaults", test_create_defaults);
     g_test_add_func("/local/create/race", test_create_race);
     g_test_add_func("/local/create/cancelled", test_create_cancelled);
+    g_test_add_func("/local/create/withdrawn-late", test_create_withdrawn_late);
     g_test_add_func("/local/update", test_update);
     g_test_add_func("/local/not-found", test_not_found);
     g_test_add_func("/local/adoption/states", test_adoption);
