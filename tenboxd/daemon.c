@@ -5,6 +5,7 @@
 #include "tenboxd/daemon.h"
 
 #include <libsoup/soup.h>
+#include <string.h>
 
 #include "libtenbox/wire/wire-error.h"
 #include "tenboxd/http-filter.h"
@@ -17,6 +18,10 @@
 /* How long requests and streams get to end when the daemon was told to. */
 #define QUIT_MILLISECONDS      3000
 #define QUIT_TICK_MILLISECONDS 20
+
+/* A daemon that is ending holds the data folder up to QUIT_MILLISECONDS longer than the socket. */
+#define LOCKED_MILLISECONDS      (QUIT_MILLISECONDS + 2000)
+#define LOCKED_TICK_MILLISECONDS 100
 
 typedef struct {
     guint number; /* 0: removed while events are being delivered */
@@ -44,8 +49,9 @@ struct _TbdDaemon {
     guint delivering; /* depth */
 
     guint starting; /* tasks under way */
-    gboolean is_quitting;
-    gboolean is_ended;
+    guint retry_source;
+    gint64 locked_deadline; /* 0: the data folder was not found locked yet */
+    GCancellable *quitting;
     guint quit_source;
     gint64 quit_deadline;
     GError *error; /* why it ends, NULL when asked to */
@@ -63,7 +69,12 @@ TbdSessions *tbd_daemon_get_sessions(TbdDaemon *self)
 
 gboolean tbd_daemon_is_quitting(TbdDaemon *self)
 {
-    return self->is_quitting;
+    return g_cancellable_is_cancelled(self->quitting);
+}
+
+GCancellable *tbd_daemon_get_quitting(TbdDaemon *self)
+{
+    return self->quitting;
 }
 
 /* ---- events ---------------------------------------------------------------------------------- */
@@ -130,23 +141,24 @@ static gboolean on_quit_time(gpointer user_data)
         return G_SOURCE_CONTINUE;
     }
     self->quit_source = 0;
-    self->is_ended = TRUE;
     self->ended(self->error, self->user_data);
     return G_SOURCE_REMOVE;
 }
 
 void tbd_daemon_quit(TbdDaemon *self)
 {
-    if (self->is_quitting) {
+    if (tbd_daemon_is_quitting(self)) {
         return;
     }
-    self->is_quitting = TRUE;
+    g_cancellable_cancel(self->quitting);
+    g_clear_handle_id(&self->retry_source, g_source_remove);
     tbd_notify_manager("STOPPING=1");
     if (self->front != NULL) {
         tbd_front_stop(self->front);
         tbd_sessions_close(self->sessions);
     }
-    /* The next daemon may come as soon as nobody can reach this one any more. */
+    /* The next daemon may come as soon as nobody can reach this one any more; it waits for the data
+     * folder, see on_opened(). */
     g_clear_pointer(&self->listener, tbd_listener_destroy);
     self->quit_deadline = g_get_monotonic_time() + QUIT_MILLISECONDS * G_TIME_SPAN_MILLISECOND;
     self->quit_source = g_timeout_add(QUIT_TICK_MILLISECONDS, on_quit_time, self);
@@ -155,7 +167,7 @@ void tbd_daemon_quit(TbdDaemon *self)
 /* Takes @error. */
 static void fail(TbdDaemon *self, GError *error)
 {
-    if (self->error == NULL && !self->is_quitting) {
+    if (self->error == NULL && !tbd_daemon_is_quitting(self)) {
         self->error = error;
     } else {
         g_error_free(error);
@@ -199,9 +211,39 @@ static void on_watching(GObject *source, GAsyncResult *result, gpointer user_dat
     self->starting--;
     if (!g_task_propagate_boolean(G_TASK(result), &error)) {
         fail(self, error);
-    } else if (!self->is_quitting) {
+    } else if (!tbd_daemon_is_quitting(self)) {
         open_front(self);
     }
+}
+
+static gboolean open_driver(TbdDaemon *self, GError **error);
+
+static gboolean on_retry_time(gpointer user_data)
+{
+    TbdDaemon *self = user_data;
+    GError *error = NULL;
+
+    self->retry_source = 0;
+    if (!open_driver(self, &error)) {
+        fail(self, error);
+    }
+    return G_SOURCE_REMOVE;
+}
+
+/* Whether somebody holds the data folder who may be about to let go: a daemon that is ending has
+ * given up the socket, which we hold, but not the folder. */
+static gboolean should_retry(TbdDaemon *self, const GError *error)
+{
+    if (tbd_daemon_is_quitting(self) ||
+        strcmp(tenbox_error_get_code(error), "data-folder-locked") != 0) {
+        return FALSE;
+    }
+    if (self->locked_deadline == 0) {
+        g_message("waiting for the data folder: %s", error->message);
+        self->locked_deadline =
+            g_get_monotonic_time() + LOCKED_MILLISECONDS * G_TIME_SPAN_MILLISECOND;
+    }
+    return g_get_monotonic_time() < self->locked_deadline;
 }
 
 static void on_opened(GObject *source, GAsyncResult *result, gpointer user_data)
@@ -211,10 +253,15 @@ static void on_opened(GObject *source, GAsyncResult *result, gpointer user_data)
 
     self->starting--;
     if (!g_task_propagate_boolean(G_TASK(result), &error)) {
-        fail(self, error);
+        if (!should_retry(self, error)) {
+            fail(self, error);
+            return;
+        }
+        g_error_free(error);
+        self->retry_source = g_timeout_add(LOCKED_TICK_MILLISECONDS, on_retry_time, self);
         return;
     }
-    if (self->is_quitting) {
+    if (tbd_daemon_is_quitting(self)) {
         return;
     }
     self->starting++;
@@ -233,10 +280,24 @@ static char *driver_uri(TbdDaemon *self)
     return g_strconcat("local://", folder, "?served-at=", served_at, NULL);
 }
 
+/* Begins to open a driver, in place of one that could not be. */
+static gboolean open_driver(TbdDaemon *self, GError **error)
+{
+    g_autofree char *uri = driver_uri(self);
+
+    g_clear_pointer(&self->driver, tbx_driver_unref);
+    self->driver = tbx_driver_new(uri, self->events, error);
+    if (self->driver == NULL) {
+        return FALSE;
+    }
+    self->starting++;
+    tbx_driver_open(self->driver, g_task_new(NULL, NULL, on_opened, self));
+    return TRUE;
+}
+
 static gboolean start(TbdDaemon *self, GError **error)
 {
     static const TbxEventSinkHandlers handlers = {on_event, on_lost};
-    g_autofree char *uri = driver_uri(self);
 
     /* The socket first: it is the quickest way to find out that a daemon lives. Nobody can connect
      * before it listens. */
@@ -245,13 +306,7 @@ static gboolean start(TbdDaemon *self, GError **error)
         return FALSE;
     }
     self->events = tbx_event_sink_new(&handlers, self);
-    self->driver = tbx_driver_new(uri, self->events, error);
-    if (self->driver == NULL) {
-        return FALSE;
-    }
-    self->starting++;
-    tbx_driver_open(self->driver, g_task_new(NULL, NULL, on_opened, self));
-    return TRUE;
+    return open_driver(self, error);
 }
 
 TbdDaemon *tbd_daemon_new(const TbdDaemonOptions *options, TbdDaemonEnded ended, gpointer user_data)
@@ -265,6 +320,7 @@ TbdDaemon *tbd_daemon_new(const TbdDaemonOptions *options, TbdDaemonEnded ended,
     self->ready_fd = options->ready_fd;
     self->ended = ended;
     self->user_data = user_data;
+    self->quitting = g_cancellable_new();
     self->listeners = g_array_new(FALSE, FALSE, sizeof(Listener));
     self->sessions = tbd_sessions_new(self);
     if (!start(self, &error)) {
@@ -289,6 +345,7 @@ void tbd_daemon_unref(TbdDaemon *self)
     }
     g_clear_pointer(&self->events, tbx_event_sink_unref);
     g_array_unref(self->listeners);
+    g_object_unref(self->quitting);
     g_clear_error(&self->error);
     g_free(self->socket_path);
     g_free(self->data_folder);
@@ -300,10 +357,9 @@ void tbd_daemon_destroy(TbdDaemon *self)
     if (self == NULL) {
         return;
     }
-    self->is_quitting = TRUE;
-    if (self->quit_source != 0) {
-        g_source_remove(self->quit_source);
-    }
+    g_cancellable_cancel(self->quitting);
+    g_clear_handle_id(&self->retry_source, g_source_remove);
+    g_clear_handle_id(&self->quit_source, g_source_remove);
     if (self->events != NULL) {
         tbx_event_sink_disconnect(self->events);
     }

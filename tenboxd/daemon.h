@@ -3,9 +3,13 @@
  * The daemon: the local driver of libtenbox, the socket in front of it, and who hears of its
  * events.
  *
- * Birth: the driver (it locks the data folder and adopts the VMs that run), its watch, the socket,
- * "ready". Death: no new connections; streams are told "shutting-down"; requests that are being
- * worked on get a moment; the socket file goes; the driver is closed, and VMs go on.
+ * Birth: the socket, bound but deaf; the driver (it locks the data folder and adopts the VMs that
+ * run; while a daemon that is ending still has the folder, it is tried again for some seconds); its
+ * watch; the socket listens; "ready".
+ *
+ * Death: no new connections; streams and requests that only wait are told "shutting-down"; the
+ * socket file goes, so that the next daemon may be born; requests that are being worked on get a
+ * moment; the driver is closed, which gives the data folder to the next, and VMs go on.
  */
 #pragma once
 
@@ -53,6 +57,8 @@ void tbd_daemon_unref(TbdDaemon *self);
 TbxDriver *tbd_daemon_get_driver(TbdDaemon *self);
 TbdSessions *tbd_daemon_get_sessions(TbdDaemon *self);
 gboolean tbd_daemon_is_quitting(TbdDaemon *self);
+/* (transfer none): cancelled when the daemon begins to end. */
+GCancellable *tbd_daemon_get_quitting(TbdDaemon *self);
 
 /* ---- events ---------------------------------------------------------------------------------- */
 

@@ -4,11 +4,13 @@
  */
 #include "tenboxd/http-front.h"
 
-#include <errno.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "libtenbox/wire/source.h"
+#include "libtenbox/wire/wire-error.h"
+#include "tenboxd/http-problem.h"
 
 #define PEER_KEY "tbd-peer"
 
@@ -17,8 +19,9 @@ struct _TbdFront {
     SoupServer *server;
     GSource *accept_source;
     GSource *pause_source;
-    GSource *reap_source; /* while there are peers */
+    GSource *reap_source; /* while there is anything to time */
     GQueue peers;         /* of TbdPeer, not referenced: each takes itself out */
+    GQueue refused;       /* of Refused, oldest first */
     GSocketAddress *remote_address;
 };
 
@@ -31,6 +34,13 @@ struct _TbdPeer {
     TbdPeerState state;
     gint64 since; /* monotonic time of the last change of state */
 };
+
+/* A connection that was turned away. It is not closed at once: the client may be about to write its
+ * request, and if that fails many do not look for an answer any more. */
+typedef struct {
+    GSocket *socket;
+    gint64 since;
+} Refused;
 
 /* ---- one connection -------------------------------------------------------------------------- */
 
@@ -66,6 +76,15 @@ TbdPeer *tbd_peer_of(SoupServerMessage *message)
     return peer != NULL && peer->front != NULL ? peer : NULL;
 }
 
+GSource *tbd_peer_watch_leaving(TbdPeer *self, GUnixFDSourceFunc left, gpointer user_data)
+{
+    GSource *source = g_unix_fd_source_new(g_socket_get_fd(self->socket), G_IO_HUP);
+
+    g_source_set_callback(source, G_SOURCE_FUNC(left), user_data, NULL);
+    g_source_attach(source, g_main_context_get_thread_default());
+    return source;
+}
+
 static gint64 peer_limit(const TbdPeer *peer)
 {
     switch (peer->state) {
@@ -83,12 +102,24 @@ static void peer_shut(TbdPeer *peer)
     g_socket_shutdown(peer->socket, TRUE, TRUE, NULL);
 }
 
+static void drop_oldest_refused(TbdFront *self)
+{
+    Refused *refused = g_queue_pop_head(&self->refused);
+
+    g_object_unref(refused->socket);
+    g_free(refused);
+}
+
 static gboolean on_reap_time(gpointer user_data)
 {
     TbdFront *self = user_data;
     gint64 now = g_get_monotonic_time();
 
-    if (self->peers.head == NULL) {
+    while (self->refused.head != NULL && now - ((Refused *)self->refused.head->data)->since >
+                                             TBD_REFUSED_SECONDS * G_USEC_PER_SEC) {
+        drop_oldest_refused(self);
+    }
+    if (self->peers.head == NULL && self->refused.head == NULL) {
         g_clear_pointer(&self->reap_source, g_source_unref);
         return G_SOURCE_REMOVE;
     }
@@ -116,27 +147,58 @@ static GSource *attach_seconds(guint seconds, GSourceFunc function, gpointer use
 
 /* ---- accepting ------------------------------------------------------------------------------- */
 
+static void start_reaping(TbdFront *self)
+{
+    if (self->reap_source == NULL) {
+        self->reap_source = attach_seconds(1, on_reap_time, self);
+    }
+}
+
+/* Says why, once; what does not fit into the fresh socket's buffer is of no interest. */
+static void turn_away(TbdFront *self, GSocket *socket, const GError *error)
+{
+    g_autofree char *id = tbd_request_id_new();
+    g_autofree char *answer = tbd_problem_print_answer(error, id, FALSE);
+    Refused *refused;
+
+    g_message("connection refused: %s", error->message);
+    g_socket_set_blocking(socket, FALSE);
+    g_socket_send(socket, answer, strlen(answer), NULL, NULL);
+    g_socket_shutdown(socket, FALSE, TRUE, NULL);
+    if (self->refused.length == TBD_REFUSED_MAX) {
+        drop_oldest_refused(self);
+    }
+    refused = g_new0(Refused, 1);
+    refused->socket = g_object_ref(socket);
+    refused->since = g_get_monotonic_time();
+    g_queue_push_tail(&self->refused, refused);
+    start_reaping(self);
+}
+
 /* Who is there, and whether they may come in. */
-static gboolean check_peer(TbdFront *self, GSocket *socket, uid_t *ret_uid)
+static gboolean check_peer(TbdFront *self, GSocket *socket, uid_t *ret_uid, GError **error)
 {
     struct ucred credentials;
     socklen_t length = sizeof(credentials);
     guint total = self->peers.length, same_user = 0;
 
     if (getsockopt(g_socket_get_fd(socket), SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0) {
+        tbx_error_set(error, "forbidden", NULL, "the kernel does not say whose connection it is");
         return FALSE;
     }
     if (credentials.uid != geteuid() && credentials.uid != 0) {
-        g_message("connection refused: user %u is not the owner of this daemon",
-                  (guint)credentials.uid);
+        tbx_error_set(error, "forbidden", NULL, "this daemon serves user %u, not user %u",
+                      (guint)geteuid(), (guint)credentials.uid);
         return FALSE;
     }
     for (GList *link = self->peers.head; link != NULL; link = link->next) {
         same_user += ((TbdPeer *)link->data)->uid == credentials.uid;
     }
     if (total >= TBD_PEERS_MAX || same_user >= TBD_PEERS_PER_USER_MAX) {
-        g_message("connection refused: there are %u already, %u of user %u", total, same_user,
-                  (guint)credentials.uid);
+        tbx_error_set(
+            error, "too-many-connections", NULL,
+            "%u connections are open already, %u of user %u; close some, or try again later", total,
+            same_user, (guint)credentials.uid);
         return FALSE;
     }
     *ret_uid = credentials.uid;
@@ -158,8 +220,9 @@ static void take_in(TbdFront *self, GSocket *socket)
     TbdPeer *peer;
     uid_t uid;
 
-    if (!check_peer(self, socket, &uid)) {
-        return; /* dropping the socket closes it */
+    if (!check_peer(self, socket, &uid, &error)) {
+        turn_away(self, socket, error);
+        return;
     }
     peer = g_new0(TbdPeer, 1);
     g_atomic_ref_count_init(&peer->references);
@@ -169,9 +232,7 @@ static void take_in(TbdFront *self, GSocket *socket)
     peer->uid = uid;
     tbd_peer_set_state(peer, TBD_PEER_HEAD);
     g_queue_push_tail_link(&self->peers, &peer->link);
-    if (self->reap_source == NULL) {
-        self->reap_source = attach_seconds(1, on_reap_time, self);
-    }
+    start_reaping(self);
 
     /* One address object per connection: libsoup keeps it as long as the connection, and so it keeps
      * the record. What it says is of no use to anybody, but it must be an Internet address: libsoup
@@ -231,6 +292,7 @@ TbdFront *tbd_front_new(TbdListener *listener, SoupServer *server, GError **erro
     self->server = g_object_ref(server);
     self->remote_address = nowhere();
     g_queue_init(&self->peers);
+    g_queue_init(&self->refused);
     if (!tbd_listener_listen(listener, TBD_BACKLOG, error)) {
         tbd_front_destroy(self);
         return NULL;
@@ -276,6 +338,9 @@ void tbd_front_destroy(TbdFront *self)
 
         peer->front = NULL;
         peer_shut(peer);
+    }
+    while (self->refused.head != NULL) {
+        drop_oldest_refused(self);
     }
     g_object_unref(self->remote_address);
     g_object_unref(self->server);

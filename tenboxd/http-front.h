@@ -7,10 +7,15 @@
  * connection with a record of its own (a TbdPeer, which rides on the local address that libsoup
  * hands back with each message), and gives the stream to libsoup. A reaper ends what is silent,
  * trickles or idles; it knows from the filter and the requests where each connection stands.
+ *
+ * A connection serves one request, and each answer says "Connection: close": what a client sends
+ * behind its request is never parsed, and where a connection stands has only one direction. On a
+ * Unix socket a fresh one costs next to nothing.
  */
 #pragma once
 
 #include <gio/gio.h>
+#include <glib-unix.h>
 #include <libsoup/soup.h>
 
 #include "tenboxd/listener.h"
@@ -23,8 +28,9 @@ G_BEGIN_DECLS
 #define TBD_HEAD_SECONDS         10 /* from accept to the end of the first head */
 #define TBD_BODY_SECONDS         30 /* from the end of the head to the end of the body */
 #define TBD_ANSWER_SECONDS       60 /* for the client to take the answer */
-#define TBD_IDLE_SECONDS         60 /* from one answer to the end of the next head */
 #define TBD_ACCEPT_PAUSE_SECONDS 1  /* after accept() found no descriptors */
+#define TBD_REFUSED_MAX          16
+#define TBD_REFUSED_SECONDS      2 /* for who was turned away to read why */
 
 typedef struct _TbdFront TbdFront;
 typedef struct _TbdPeer TbdPeer;
@@ -67,5 +73,17 @@ TbdPeer *tbd_peer_of(SoupServerMessage *message);
 TbdPeer *tbd_peer_ref(TbdPeer *self);
 void tbd_peer_unref(TbdPeer *self);
 void tbd_peer_set_state(TbdPeer *self, TbdPeerState state);
+
+/**
+ * tbd_peer_watch_leaving:
+ * @left: called once, when the client has closed both halves of the connection. A client that only
+ *   says that it sends no more still waits for its answer.
+ * @user_data: for @left
+ *
+ * For the time in which libsoup neither reads nor writes and so would notice nothing.
+ *
+ * Returns: (transfer full): end with tbx_source_clear(), before the connection is closed from here
+ */
+GSource *tbd_peer_watch_leaving(TbdPeer *self, GUnixFDSourceFunc left, gpointer user_data);
 
 G_END_DECLS

@@ -46,7 +46,7 @@ void tbd_operation_reply(TbdRequest *request, TbxOperationRecord *operation)
         return;
     }
     tbx_driver_operation_get(tbd_request_get_driver(request), operation->id, wait,
-                             tbd_request_task(request, on_waited));
+                             tbd_request_wait_task(request, on_waited));
 }
 
 /* ---- by themselves --------------------------------------------------------------------------- */
@@ -94,7 +94,7 @@ void tbd_operation_get(TbdRequest *request)
 {
     tbx_driver_operation_get(tbd_request_get_driver(request), tbd_request_get_parameter(request, 0),
                              tbd_request_get_query(request)->wait,
-                             tbd_request_task(request, on_operation));
+                             tbd_request_wait_task(request, on_operation));
 }
 
 void tbd_operation_cancel(TbdRequest *request)

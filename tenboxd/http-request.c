@@ -3,14 +3,17 @@
  * One request, from libsoup's message to what handlers see, and back; see http-request.h.
  *
  * While a handler works the message is paused, so libsoup neither reads nor writes; the answer
- * unpauses it. A client that leaves meanwhile is noticed when the answer is written.
+ * unpauses it. A client that leaves meanwhile is noticed by a watch on the socket, and the tasks of
+ * its request are cancelled.
  */
 #include "tenboxd/http-request.h"
 
 #include <string.h>
 
 #include "libtenbox/wire/json-guard.h"
+#include "libtenbox/wire/source.h"
 #include "libtenbox/wire/wire-error.h"
+#include "tenboxd/http-problem.h"
 
 #define LINES_MAX   100000
 #define ID_SIZE_MAX 64
@@ -23,6 +26,9 @@ struct _TbdRequest {
     TbdQuery query;
     JsonObject *body;
     int data;
+    GCancellable *cancellable; /* of all tasks of the request */
+    GSource *leaving;          /* while tasks are under way: the client goes */
+    GSource *quitting;         /* nullable: the daemon goes, while the request only waits */
     gboolean is_answered;
     gboolean is_over; /* libsoup is done with the message */
     gulong finished_handler;
@@ -39,12 +45,22 @@ static char *request_id_of(SoupServerMessage *message)
             strlen(given)) {
         return g_strdup(given);
     }
-    return g_strdup_printf("%08x%08x", g_random_int(), g_random_int());
+    return tbd_request_id_new();
+}
+
+/* From here on nothing cancels the request's tasks. */
+static void stop_watching(TbdRequest *self)
+{
+    tbx_source_clear(&self->leaving);
+    tbx_source_clear(&self->quitting);
 }
 
 static void on_finished(SoupServerMessage *message, gpointer user_data)
 {
-    ((TbdRequest *)user_data)->is_over = TRUE;
+    TbdRequest *self = user_data;
+
+    self->is_over = TRUE;
+    stop_watching(self);
 }
 
 TbdRequest *tbd_request_new(TbdDaemon *daemon, SoupServerMessage *message)
@@ -56,6 +72,7 @@ TbdRequest *tbd_request_new(TbdDaemon *daemon, SoupServerMessage *message)
     g_ref_count_init(&self->references);
     self->daemon = tbd_daemon_ref(daemon);
     self->message = g_object_ref(message);
+    self->cancellable = g_cancellable_new();
     self->query.source = "console";
     soup_message_headers_replace(headers, "X-Request-Id", id);
     soup_message_headers_replace(headers, "Connection", "close"); /* see http-front.h */
@@ -76,6 +93,8 @@ void tbd_request_unref(TbdRequest *self)
         g_free(self->parameters[i]);
     }
     g_clear_pointer(&self->body, json_object_unref);
+    stop_watching(self);
+    g_object_unref(self->cancellable);
     g_signal_handler_disconnect(self->message, self->finished_handler);
     g_object_unref(self->message);
     tbd_daemon_unref(self->daemon);
@@ -101,6 +120,11 @@ void tbd_request_set_parameter(TbdRequest *self, guint index, char *value)
 {
     g_free(self->parameters[index]);
     self->parameters[index] = value;
+}
+
+const char *tbd_request_get_method(TbdRequest *self)
+{
+    return soup_server_message_get_method(self->message);
 }
 
 const TbdQuery *tbd_request_get_query(TbdRequest *self)
@@ -140,9 +164,43 @@ const char *tbd_request_get_header(TbdRequest *self, const char *name)
     return count == 1 ? found : NULL;
 }
 
+/* What is cancelled may answer, and so free the request, at once. */
+static void withdraw(TbdRequest *self)
+{
+    g_autoptr(GCancellable) cancellable = g_object_ref(self->cancellable);
+
+    stop_watching(self);
+    g_cancellable_cancel(cancellable);
+}
+
+static gboolean on_left(int fd, GIOCondition condition, gpointer user_data)
+{
+    withdraw(user_data);
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean on_quitting(GCancellable *cancellable, gpointer user_data)
+{
+    withdraw(user_data);
+    return G_SOURCE_REMOVE;
+}
+
 GTask *tbd_request_task(TbdRequest *self, GAsyncReadyCallback callback)
 {
-    return g_task_new(NULL, NULL, callback, self);
+    TbdPeer *peer = tbd_peer_of(self->message);
+
+    if (self->leaving == NULL && !self->is_over && peer != NULL) {
+        self->leaving = tbd_peer_watch_leaving(peer, on_left, self);
+    }
+    return g_task_new(NULL, self->cancellable, callback, self);
+}
+
+GTask *tbd_request_wait_task(TbdRequest *self, GAsyncReadyCallback callback)
+{
+    self->quitting = g_cancellable_source_new(tbd_daemon_get_quitting(self->daemon));
+    g_source_set_callback(self->quitting, G_SOURCE_FUNC(on_quitting), self, NULL);
+    g_source_attach(self->quitting, g_main_context_get_thread_default());
+    return tbd_request_task(self, callback);
 }
 
 /* ---- query ----------------------------------------------------------------------------------- */
@@ -298,6 +356,7 @@ static void answer(TbdRequest *self, guint status, const char *content_type, GBy
 
     g_return_if_fail(!self->is_answered);
     self->is_answered = TRUE;
+    stop_watching(self);
     if (self->is_over || peer == NULL) {
         tbd_request_unref(self);
         return;
@@ -332,21 +391,18 @@ void tbd_request_reply_json(TbdRequest *self, guint status, const char *location
     tbd_request_reply_text(self, status, "application/json", tbx_json_print_object(object, NULL));
 }
 
-static char *problem_text(const GError *error, const char *request_id, guint *ret_status)
-{
-    g_autoptr(JsonObject) problem = tbx_error_to_problem(error, request_id);
-
-    *ret_status = tbx_error_kind_of(error)->http_status;
-    return tbx_json_print_object(problem, NULL);
-}
-
 void tbd_request_fail(TbdRequest *self, GError *error)
 {
     SoupMessageHeaders *headers = soup_server_message_get_response_headers(self->message);
     guint status;
-    char *text =
-        problem_text(error, soup_message_headers_get_one(headers, "X-Request-Id"), &status);
+    char *text;
 
+    if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED) &&
+        tbd_daemon_is_quitting(self->daemon)) {
+        g_error_free(error);
+        error = tbx_error_new("shutting-down", NULL, "the daemon is shutting down");
+    }
+    text = tbd_problem_print(error, soup_message_headers_get_one(headers, "X-Request-Id"), &status);
     g_error_free(error);
     tbd_request_reply_text(self, status, "application/problem+json", text);
 }
@@ -401,28 +457,17 @@ static void say_farewell(TbdDaemon *daemon, SoupServerMessage *message, char *te
 void tbd_message_refuse(SoupServerMessage *message, GError *error)
 {
     g_autofree char *id = request_id_of(message);
-    guint status;
-    g_autofree char *problem = problem_text(error, id, &status);
     gboolean is_head = strcmp(soup_server_message_get_method(message), "HEAD") == 0;
 
     g_debug("request refused: %s", error->message);
+    say_farewell(NULL, message, tbd_problem_print_answer(error, id, is_head), NULL);
     g_error_free(error);
-    say_farewell(NULL, message,
-                 g_strdup_printf("HTTP/1.1 %u %s\r\n"
-                                 "Content-Type: application/problem+json\r\n"
-                                 "Content-Length: %" G_GSIZE_FORMAT "\r\n"
-                                 "Cache-Control: no-store\r\n"
-                                 "X-Content-Type-Options: nosniff\r\n"
-                                 "X-Request-Id: %s\r\n"
-                                 "Connection: close\r\n\r\n%s",
-                                 status, soup_status_get_phrase(status), strlen(problem), id,
-                                 is_head ? "" : problem),
-                 NULL);
 }
 
 void tbd_request_upgrade(TbdRequest *self, const char *head, TbdUpgradeCallback callback)
 {
     self->is_answered = TRUE;
+    stop_watching(self);
     if (!self->is_over && tbd_peer_of(self->message) != NULL) {
         say_farewell(self->daemon, self->message, g_strdup(head), callback);
     }

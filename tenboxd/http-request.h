@@ -43,6 +43,8 @@ typedef struct {
 /* (transfer none) */
 TbdDaemon *tbd_request_get_daemon(TbdRequest *self);
 TbxDriver *tbd_request_get_driver(TbdRequest *self);
+/* As it was sent: HEAD for a GET without its body. */
+const char *tbd_request_get_method(TbdRequest *self);
 /* The decoded value of the path's parameter number @index. */
 const char *tbd_request_get_parameter(TbdRequest *self, guint index);
 const TbdQuery *tbd_request_get_query(TbdRequest *self);
@@ -58,9 +60,16 @@ int tbd_request_get_data(TbdRequest *self);
  * @self: (transfer full): the request, which @callback gets back as its user data
  * @callback: called in the daemon's context; its source object is NULL
  *
+ * The task is cancelled when the client leaves. A driver's operation that lasts goes on all the
+ * same, that is its contract; waits end, and what was about to be made is not.
+ *
  * Returns: (transfer full): a task to give to a tbx_driver_* function
  */
 GTask *tbd_request_task(TbdRequest *self, GAsyncReadyCallback callback);
+
+/* The same for a task that does nothing but wait: it is cancelled, and the client answered with
+ * "shutting-down", when the daemon was told to end, too. */
+GTask *tbd_request_wait_task(TbdRequest *self, GAsyncReadyCallback callback);
 
 /* All below take @self over. Adds a header to the answer first, if @location is given. */
 void tbd_request_reply_json(TbdRequest *self, guint status, const char *location,

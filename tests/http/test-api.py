@@ -5,11 +5,14 @@ served is documented, answers are what the schema says, and nothing is left behi
 
     test-api.py TENBOXD FAKE_RUNTIME SANITIZED
 """
+import json
 import os
+import re
+import socket
 import sys
 import urllib.parse
 
-from harness import Daemon, Schema, Tap, equal
+from harness import SOURCE_ROOT, Daemon, Schema, Tap, equal
 
 TENBOXD, FAKE_RUNTIME = sys.argv[1], sys.argv[2]
 TAP, SCHEMA = Tap(), Schema()
@@ -72,6 +75,16 @@ class Api:
         equal(answer.headers["location"], "/v1/operations/" + operation["id"])
         return operation
 
+    def hold(self, request, body=None):
+        """Sends a request whose answer will take a while."""
+        connection = self.daemon.connect()
+        text = b"" if body is None else json.dumps(body).encode()
+        head = f"{request} HTTP/1.1\r\nHost: x\r\n"
+        if body is not None:
+            head += f"Content-Type: application/json\r\nContent-Length: {len(text)}\r\n"
+        connection.send(head.encode() + b"\r\n" + text)
+        return connection
+
     def get(self, name):
         return self.call("GET", "/v1/vms/{vm}", name, status=200).json()
 
@@ -105,6 +118,37 @@ def documented_is_served():
                     SCHEMA.validate(answer.json(), "Problem")
                     allowed = set(answer.headers["allow"].split(", ")) - {"HEAD"}
                     equal(allowed, known, f"Allow of {target}")
+
+
+def routes():
+    """The daemon's route table: (method, path with {} for parameters) → (query parameters, body)."""
+    with open(os.path.join(SOURCE_ROOT, "tenboxd/http-router.c"), encoding="utf-8") as file:
+        table = file.read().partition("static const Route routes[] = {")[2].partition("\n};")[0]
+    rows = re.findall(r'\{\s*"([A-Z]+)",\s*"([^"]+)",\s*\w+,\s*([^,]+),\s*TBD_BODY_(\w+),\s*\w+\s*\}', table)
+    equal(len(rows), table.count('", "/'), "rows understood")
+    return {(method, path): (set(re.findall(r"TBD_QUERY_(\w+)", query)), body)
+            for method, path, query, body in rows}
+
+
+@TAP.test
+def served_is_documented():
+    """the route table and the schema have the same paths, methods, query parameters and bodies"""
+    documented = {}
+    for template, method in SCHEMA.operations():
+        item = SCHEMA.document["paths"][template]
+        operation = item[method]
+        parameters = [SCHEMA.resolve(p) for p in item.get("parameters", []) + operation.get("parameters", [])]
+        query = {p["name"].upper() for p in parameters if p["in"] == "query"}
+        body = SCHEMA.resolve(operation["requestBody"]) if "requestBody" in operation else None
+        kind = "NONE" if body is None else "OPTIONAL" if not body.get("required") else "REQUIRED"
+        if body and "application/merge-patch+json" in body["content"]:
+            kind = "PATCH"
+        documented[method.upper(), re.sub(r"\{\w+\}", "{}", template)] = (query, kind)
+    served = routes()
+    equal(sorted(served.keys() - documented.keys()), [], "served but not documented")
+    equal(sorted(documented.keys() - served.keys()), [], "documented but not served")
+    for key, value in served.items():
+        equal(value, documented[key], f"query parameters and body of {key}")
 
 
 @TAP.test
@@ -396,6 +440,73 @@ def ending():
             connection.is_ended()
             connection.close()
         api.daemon.start()
+
+
+@TAP.test
+def ending_waits():
+    """requests that only wait are told that the daemon ends, and do not hold it up"""
+    with Api() as api:
+        api.create("a", cmdline="ignore-button")
+        api.act("a", "start")
+        stop = api.call("POST", "/v1/vms/{vm}:stop", "a", body={"timeout": 3600}, status=202).json()
+        held = []
+        for _ in range(3):
+            held.append(api.hold(f"GET /v1/operations/{stop['id']}?wait=60"))
+        api.get("a")  # whoever came before this has been heard
+        api.daemon.process.terminate()
+        for connection in held:
+            answer = connection.read_answer()
+            equal((answer.status, answer.json()["code"]), (503, "shutting-down"))
+            SCHEMA.check_answer("/v1/operations/{operation}", "GET", answer)
+            connection.close()
+        equal(api.daemon.process.wait(), 0)
+        api.daemon.start()
+
+
+@TAP.test
+def clients_that_leave():
+    """a client that leaves ends its wait, not the operation; one that only says no more is answered"""
+    with Api() as api:
+        api.create("a", cmdline="ignore-button")
+        api.act("a", "start")
+        stop = api.call("POST", "/v1/vms/{vm}:stop", "a", body={"timeout": 3600}, status=202).json()
+        wait = f"GET /v1/operations/{stop['id']}?wait=60"
+        before = api.daemon.descriptor_count()
+        patient = api.hold(wait)
+        patient.socket.shutdown(socket.SHUT_WR)
+        # As many as one user may have, of which each would be kept for a minute.
+        leaving = [api.hold(wait) for _ in range(255)]
+        for connection in leaving:
+            connection.close()
+        # Until the daemon has seen them leave.
+        while api.daemon.request("GET", "/v1/system").status == 503:
+            pass
+        while api.daemon.descriptor_count() > before + 2:
+            equal(api.daemon.request("GET", "/v1/system").status, 200)
+        equal(api.call("GET", "/v1/operations/{operation}", stop["id"], status=200).json()["state"], "running")
+        api.call("DELETE", "/v1/operations/{operation}", stop["id"], status=200)
+        answer = patient.read_answer()
+        equal((answer.status, answer.json()["state"]), (200, "cancelled"))
+        patient.close()
+
+
+@TAP.test
+def create_withdrawn():
+    """a client that leaves while its VM is made leaves nothing behind"""
+    with Api() as api:
+        vms = os.path.join(api.daemon.folder, "data", "vms")
+        kernel = api.file("large", b"x")
+        os.truncate(kernel, 1 << 30)
+        api.create("other")
+        connection = api.hold("POST /v1/vms", {"name": "late", "kernel": kernel, "memory_mb": 64})
+        while len(os.listdir(vms)) < 2:
+            pass
+        connection.close()
+        while len(os.listdir(vms)) > 1:
+            pass
+        equal([item["name"] for item in api.items()], ["other"])
+        # The name is free.
+        api.create("late")
 
 
 @TAP.test
