@@ -31,6 +31,8 @@ void tbd_operation_reply(TbdRequest *request, TbxOperationRecord *operation);
 void tbd_system_get(TbdRequest *request);
 void tbd_system_doctor(TbdRequest *request);
 void tbd_system_schema(TbdRequest *request);
+/* A GAsyncReadyCallback of a request's task: answers with the JSON text that it brings. */
+void tbd_on_json_text(GObject *source, GAsyncResult *result, gpointer user_data);
 
 /* ws.c */
 void tbd_ws_open(TbdRequest *request);

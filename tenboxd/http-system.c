@@ -8,7 +8,7 @@
 #include "tenboxd/http-handlers.h"
 #include "tenboxd/tenboxd-resources.h"
 
-static void on_json_text(GObject *source, GAsyncResult *result, gpointer user_data)
+void tbd_on_json_text(GObject *source, GAsyncResult *result, gpointer user_data)
 {
     TbdRequest *request = user_data;
     GError *error = NULL;
@@ -23,12 +23,13 @@ static void on_json_text(GObject *source, GAsyncResult *result, gpointer user_da
 
 void tbd_system_get(TbdRequest *request)
 {
-    tbx_driver_system_get(tbd_request_get_driver(request), tbd_request_task(request, on_json_text));
+    tbx_driver_system_get(tbd_request_get_driver(request),
+                          tbd_request_task(request, tbd_on_json_text));
 }
 
 void tbd_system_doctor(TbdRequest *request)
 {
-    tbx_driver_doctor(tbd_request_get_driver(request), tbd_request_task(request, on_json_text));
+    tbx_driver_doctor(tbd_request_get_driver(request), tbd_request_task(request, tbd_on_json_text));
 }
 
 void tbd_system_schema(TbdRequest *request)

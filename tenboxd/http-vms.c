@@ -157,21 +157,8 @@ void tbd_vm_logs(TbdRequest *request)
                       query->source, query->lines, tbd_request_task(request, on_log));
 }
 
-static void on_statistics(GObject *source, GAsyncResult *result, gpointer user_data)
-{
-    TbdRequest *request = user_data;
-    GError *error = NULL;
-    char *text = g_task_propagate_pointer(G_TASK(result), &error);
-
-    if (text == NULL) {
-        tbd_request_fail(request, error);
-        return;
-    }
-    tbd_request_reply_text(request, 200, "application/json", text);
-}
-
 void tbd_vm_statistics(TbdRequest *request)
 {
     tbx_driver_vm_statistics(tbd_request_get_driver(request), tbd_request_get_parameter(request, 0),
-                             tbd_request_task(request, on_statistics));
+                             tbd_request_task(request, tbd_on_json_text));
 }

@@ -141,6 +141,12 @@ void tbd_ws_open(TbdRequest *request)
     g_autofree char *head = NULL;
     const char *wrong = NULL;
 
+    if (strcmp(tbd_request_get_method(request), "GET") != 0) {
+        tbd_request_fail(request, tbx_error_new("request-invalid", NULL,
+                                                "a WebSocket is asked for by GET, not by %s",
+                                                tbd_request_get_method(request)));
+        return;
+    }
     if (!header_has_token(request, "Upgrade", "websocket")) {
         wrong = "Upgrade";
     } else if (!header_has_token(request, "Connection", "upgrade")) {
