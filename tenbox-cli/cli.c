@@ -158,6 +158,22 @@ static const char *find_hint(Cli *cli, const GError *error)
         {"vm-exists", N_("Choose another name, or delete that VM by “tenbox vm rm”.")},
         {"vm-not-running", N_("“tenbox vm start” starts it.")},
         {"vm-paused", N_("“tenbox vm resume” lets it go on.")},
+        {"vm-busy",
+         N_("“tenbox vm inspect” shows what runs on it; “tenbox vm stop --force” ends that "
+            "and the VM.")},
+        {"console-busy", N_("Wait until the guest reads its console, or send less at a time.")},
+        {"too-many-connections", N_("Close other clients of this daemon, or try again later.")},
+        {"forbidden", N_("Run this as the user whose daemon it is, or give that user the right to "
+                         "what is named.")},
+        {"file-unreadable",
+         N_("Name a regular file that is not empty and that the daemon's user may "
+            "read; “ls -l” shows who may.")},
+        {"kernel-invalid",
+         N_("Create the VM with another --kernel: one for this kind of machine, such "
+            "as /boot/vmlinuz-…")},
+        {"insufficient-memory",
+         N_("Stop other VMs by “tenbox vm stop”, or create this one with less "
+            "--memory.")},
         {"kvm-unavailable", N_("“tenbox system doctor” says what is missing and how to mend it.")},
         {"daemon-unreachable", N_("Start tenboxd, or name the right address by --host.")},
     };

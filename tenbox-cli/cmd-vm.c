@@ -525,7 +525,7 @@ int cli_vm_console(Cli *cli, const CliCommandLine *line)
 
     if (cli_connect(cli, TRUE, &error))
         vm = cli_find_vm(cli, name, &error);
-    return vm ? cli_console_run(cli, vm) : cli_report(cli, cli->connection ? name : NULL, error);
+    return vm ? cli_console_run(cli, vm) : cli_fail(cli, cli->connection ? name : NULL, error);
 }
 
 static void print_log_json(TenboxVm *vm, const char *source, const char *text)

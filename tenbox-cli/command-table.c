@@ -50,7 +50,7 @@ static const CliOption rm_options[] = {
 
 static const CliOption logs_options[] = {
     {"lines", 'n', CLI_OPTION_NUMBER, "lines", N_("NUMBER"),
-     N_("only that many lines from the end"), .minimum = 1, .maximum = 1000000},
+     N_("only that many lines from the end"), .minimum = 1, .maximum = 100000},
     {"source", 0, CLI_OPTION_CHOICE, "source", N_("SOURCE"),
      N_("what the guest's console showed (default), or what the VM's process logged"),
      .choices = "console|runtime"},

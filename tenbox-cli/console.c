@@ -339,7 +339,7 @@ int cli_console_run(Cli *cli, TenboxVm *vm)
                                  &result);
     self.console = tenbox_vm_open_console_finish(vm, cli_wait(&result), &error);
     if (!self.console)
-        return cli_report(cli, tenbox_vm_get_name(vm), error);
+        return cli_fail(cli, tenbox_vm_get_name(vm), error);
 
     self.input = g_byte_array_new();
     self.output = g_byte_array_new();

@@ -14,6 +14,7 @@ import pty
 import select
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -217,6 +218,16 @@ def terminal(host, *arguments, **options):
         opened.close()
 
 
+def connect(host):
+    """A connection to the daemon, for bytes that tenbox would not send."""
+    paths = [os.path.join(folder, name) for folder, _, names in os.walk(host.path("runtime")) for name in names]
+    [path] = [path for path in paths if stat.S_ISSOCK(os.stat(path).st_mode)]
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(HANG_LIMIT)
+    connection.connect(path)
+    return connection
+
+
 # --- without a daemon -----------------------------------------------------------------------------------
 
 
@@ -360,6 +371,10 @@ def test_create(host):
         _, errors = host.run("vm", "create", "bad", *sum(paths.items(), ()), status=1)
         contains(errors, option, "standard error")
         contains(errors, host.path("files/missing"), "standard error")
+        contains(errors, "ls -l", "the way out")
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+    _, errors = host.run("vm", "create", "bad", "--kernel", "kernel", "--memory", str(total + 1), status=1)
+    contains(errors, "less --memory", "the way out")
     equal(host.run("vm", "ls", "-q")[0], "one\ntwo\n", "names")
 
 
@@ -370,6 +385,7 @@ def test_start_refused(host):
     equal(len(output.strip()), 36, "length of the id")
     contains(errors, "--kernel: ", "standard error")
     contains(errors, "no kernel at all", "standard error")
+    contains(errors, "another --kernel", "the way out")
     equal(host.state("bad"), "stopped", "state")
     result = host.json("vm", "start", "bad", "-o", "json", status=1)
     equal(result[0]["error"]["field"], "kernel", "field")
@@ -424,11 +440,74 @@ def test_interrupt(host):
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while host.state("deaf") != "stopping" and not host.json("vm", "inspect", "deaf")["operation"]:
         pass
+    _, errors = host.run("vm", "pause", "deaf", status=4)
+    contains(errors, "tenbox vm stop --force", "the way out")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=HANG_LIMIT)
     equal(process.returncode, 9, "status")
     contains(errors.decode(), "interrupted", "standard error")
     host.run("vm", "stop", "--force", "deaf")
+
+
+def test_interrupt_create(host):
+    """A VM whose creation was interrupted does not turn up later."""
+    vms = host.path("data/tenbox/vms")
+    with open(host.path("files/large"), "wb") as stream:
+        stream.truncate(1 << 30)
+    process = subprocess.Popen([host.tenbox, "vm", "create", "late", "--kernel", host.path("files/large")],
+                               env=host.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    while not os.listdir(vms):
+        check(process.poll() is None, "it is still being made")
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=HANG_LIMIT)
+    equal((process.returncode, output), (9, b""), f"status and output ({errors!r})")
+    while os.listdir(vms):
+        pass
+    equal(host.run("vm", "ls", "-q")[0], "", "names")
+    host.create("late")
+
+
+def test_restart(host):
+    """The next daemon starts while the last one is still ending, and takes over its VMs."""
+    host.create("deaf", "--cmdline", "ignore-button")
+    host.run("vm", "start", "deaf")
+    stopping = subprocess.Popen([host.tenbox, "vm", "stop", "--timeout", "3600", "deaf"], env=host.environment,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while not host.json("vm", "inspect", "deaf")["operation"]:
+        pass
+    operation = host.json("vm", "inspect", "deaf")["operation"]["id"]
+    held, slow = connect(host), connect(host)
+    held.sendall(b"GET /v1/operations/%s?wait=60 HTTP/1.1\r\nHost: x\r\n\r\n" % operation.encode())
+    # Its body never comes: the daemon gives it all the time that it gives to anybody.
+    slow.sendall(b"POST /v1/vms HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+    host.state("deaf")
+    host.daemon.send_signal(signal.SIGTERM)
+    answer = b""
+    while part := held.recv(65536):
+        answer += part
+    contains(answer, b" 503 ", "the answer to who waited")
+    contains(answer, b"shutting-down", "the answer to who waited")
+    _, errors = host.run("vm", "ls", TENBOX_NO_AUTOSTART="")
+    contains(errors, "Started the daemon", "standard error")
+    equal(host.daemon.wait(HANG_LIMIT), 0, "status of the first daemon")
+    host.daemon = None
+    stopping.communicate(timeout=HANG_LIMIT)
+    equal(stopping.returncode, 7, "status of who waited")
+    equal(host.run("vm", "ls", "-q")[0], "deaf\n", "names")
+    host.run("vm", "rm", "--force", "deaf")
+    held.close()
+    slow.close()
+
+
+def test_crowd(host):
+    """Who is turned away is told why."""
+    crowd = [connect(host) for _ in range(256)]
+    _, errors = host.run("vm", "ls", status=4)
+    contains(errors, "connections are open already", "standard error")
+    contains(errors, "try again later", "the way out")
+    for connection in crowd:
+        connection.close()
 
 
 def test_rm(host):
@@ -467,6 +546,8 @@ def test_logs(host):
     equal((log["source"], log["lines"][-1]), ("console", "second"), "log")
     host.run("vm", "logs", "--source", "runtime", "foo")
     host.run("vm", "logs", "nope", status=3)
+    host.run("vm", "logs", "-n", "100000", "foo")
+    host.run("vm", "logs", "-n", "100001", "foo", status=2)
 
 
 def test_system(host):
@@ -573,6 +654,8 @@ def test_console_end(host):
     _, errors = host.run("vm", "console", "off", status=4)
     contains(errors, "tenbox vm start", "standard error")
     host.run("vm", "console", "nope", status=3)
+    for name, status, code in (("off", 4, "vm-not-running"), ("nope", 3, "vm-not-found")):
+        equal(host.json("vm", "console", name, "-o", "json", status=status)["error"]["code"], code, "code")
 
 
 def test_console_pipe(host):
@@ -640,7 +723,8 @@ def test_start_console(host):
 
 
 WITHOUT_DAEMON = [test_no_daemon, test_usage, test_full_output, test_autostart]
-WITH_DAEMON = [test_thread, test_create, test_start_refused, test_several, test_stop, test_interrupt, test_rm,
+WITH_DAEMON = [test_thread, test_create, test_start_refused, test_several, test_stop, test_interrupt,
+               test_interrupt_create, test_restart, test_crowd, test_rm,
                test_logs, test_system, test_console_keys, test_console_signals, test_console_stop, test_console_end,
                test_console_pipe, test_console_much, test_console_stuck, test_start_console]
 
