@@ -74,7 +74,8 @@ class Schema:
             self.document = yaml.safe_load(file)
         self.strict = copy.deepcopy(self.document)
         self._close(self.strict["components"]["schemas"])
-        self.seen = set()
+        self.seen = set()    # (path, method, whether it succeeded)
+        self.frames = set()  # (schema, type) of control frames
 
     def _close(self, node):
         if isinstance(node, dict):
@@ -102,6 +103,15 @@ class Schema:
         errors = [f"{list(e.absolute_path)}: {e.message}" for e in validator.iter_errors(value)]
         if errors:
             raise AssertionError(f"{json.dumps(value)[:400]} is not what the schema says: {errors[:4]}")
+
+    def validate_frame(self, value, schema):
+        self.validate(value, schema)
+        self.frames.add((schema, value["type"]))
+
+    def frame_types(self, schema):
+        """The types of the control frames that @schema (WsServerFrame, WsClientFrame) has."""
+        return {self.resolve(item)["properties"]["type"]["const"]
+                for item in self.strict["components"]["schemas"][schema]["oneOf"]}
 
     def operations(self):
         for path, item in self.document["paths"].items():
@@ -335,7 +345,7 @@ class WebSocket(Connection):
 
     def control(self, value, check=True):
         if check:
-            self.schema.validate(value, "WsClientFrame")
+            self.schema.validate_frame(value, "WsClientFrame")
         self.send(self.frame(TEXT, json.dumps(value).encode()))
 
     def payload(self, channel, data, kind=BYTES):
@@ -363,7 +373,7 @@ class WebSocket(Connection):
                 self.send(self.frame(PONG, data))
             elif opcode == TEXT:
                 value = json.loads(data)
-                self.schema.validate(value, "WsServerFrame")
+                self.schema.validate_frame(value, "WsServerFrame")
                 return value
             elif opcode == BINARY:
                 kind, flags, channel, sequence = struct.unpack("<BBHI", data[:8])

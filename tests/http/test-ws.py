@@ -94,6 +94,8 @@ def handshake():
                              (2, "Sec-WebSocket-Key: short"), (3, "Sec-WebSocket-Version: 8")]:
             answer = host.daemon.request("GET", "/v1/ws", headers=good[:index] + [wrong] + good[index + 1:])
             equal((answer.status, answer.json()["field"]), (400, wrong.split(":")[0]), wrong)
+        answer = host.daemon.request("HEAD", "/v1/ws", headers=good)
+        equal(answer.status, 400, "HEAD")
         answer = host.daemon.request("GET", "/v1/ws", headers=good + [good[2]])
         equal(answer.status, 400, "the key twice")
         answer = host.daemon.request("GET", "/v1/ws", headers=good + ["Origin: http://localhost"])
@@ -267,6 +269,35 @@ def events():
         assert "running" in states, states
         journal.close()
         state.close()
+
+
+@TAP.test
+def client_frames():
+    """what a client may say besides: no more input, a pong unasked, an error that ends the socket"""
+    with Host() as host:
+        host.create("a")
+        client, other = host.open(), host.open()
+        for each in (client, other):
+            each.subscribe(7, "console", "a")
+            ready(each, 7)
+        client.payload(7, b"last words\n")
+        client.control({"type": "eof", "id": 7})
+        client.control({"type": "pong", "nonce": "nobody asked"})
+        read_bytes(client, 7, b"last words")
+        # Output goes on without the client's input.
+        other.payload(7, b"from the other\n")
+        read_bytes(client, 7, b"from the other")
+        client.control({"type": "error", "code": "protocol-error", "detail": "I do not like this"})
+        equal(client.read_close_status(), 1000)
+        client.close()
+        # Input behind its end breaks the protocol.
+        other.control({"type": "eof", "id": 7})
+        other.payload(7, b"x")
+        message = other.read_message()
+        while not isinstance(message, dict):
+            message = other.read_message()
+        equal((message["type"], message["code"]), ("error", "protocol-error"))
+        other.close()
 
 
 def violation(host, *messages, init=True):
@@ -546,6 +577,17 @@ def many_sockets():
         host.daemon.request("GET", "/v1/vms")
         while host.daemon.descriptor_count() > before:
             host.daemon.request("GET", "/v1/vms")
+
+
+@TAP.test
+def coverage():
+    """every control frame of the schema was seen, in each direction that it has"""
+    # exit is reserved for channels that run commands. The daemon asks whether a client lives by pings of
+    # the WebSocket itself, and its channels end both directions at once, by close.
+    never_sent = {("WsServerFrame", kind) for kind in ("exit", "ping", "eof")}
+    known = {(schema, kind) for schema in ("WsServerFrame", "WsClientFrame")
+             for kind in SCHEMA.frame_types(schema)}
+    equal(sorted(known - SCHEMA.frames), sorted(never_sent), "not seen")
 
 
 sys.exit(TAP.main())
