@@ -254,9 +254,6 @@ daemon_memory() { # KiB that only the daemon has
 
 # How often the guest leaves to user space on its way to init, the bytes of the console apart.
 case_exits() {
-    if [ "$TENBOX_LAB_ARCH" != x86_64 ]; then
-        return
-    fi
     create_stock exits 13 idle --memory 512 --cpus 1 >/dev/null 2>&1
     tenbox vm start exits >/dev/null 2>&1
     hello_line exits >/dev/null

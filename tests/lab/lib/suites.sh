@@ -181,6 +181,7 @@ suite_lab() {
     [ -z "$test_long" ] || set --
     run_lab lab-runtime -- tests/lab/runtime.py "$@"
     run_lab lab --memory 7168 -- tests/lab/hello.sh
+    [ -z "$test_long" ] || run_lab lab-systemd --host systemd -- tests/lab/systemd.sh
 }
 
 suite_lab_arm() {
@@ -193,8 +194,8 @@ suite_lab_arm() {
         done
     fi
     # Each host runs what differs on it; with --long every host runs every case.
-    gic2_cases='first doctor kernels many_cpus power_button bad_input'
-    gic3_cases='first cpus many_cpus'
+    gic2_cases='first doctor kernels many_cpus power_button pause reset reboot exits bad_input'
+    gic3_cases='first cpus many_cpus reset'
     pages_cases='first memory reset'
     [ -z "$test_long" ] || gic2_cases='' gic3_cases='' pages_cases=''
     # shellcheck disable=SC2086
@@ -206,6 +207,8 @@ suite_lab_arm() {
     # The one program of the hypervisor suite that differs here; its KVM is played.
     run_lab lab-arm-exits --arch aarch64 -- build/aarch64/tests/hypervisor/test-machine-exits
     run_lab lab-arm-no-vgic --arch aarch64 --device-tree no-vgic -- tests/lab/no-vgic.sh
+    [ -z "$test_long" ] || run_lab lab-arm-trapped-gicv --arch aarch64 --pages 16k \
+        --device-tree trapped-gicv -- tests/lab/hello.sh first cpus power_button
 }
 
 suite_fresh() {
