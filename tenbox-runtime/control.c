@@ -21,6 +21,13 @@ static void log_error(struct rt_control *control, const char *what, int error)
     control->ops->log(control->opaque, LOG_WARNING, line);
 }
 
+/* The connection has come to its end by itself. */
+static void lose_connection(struct rt_control *control)
+{
+    rt_control_disconnect(control);
+    control->ops->disconnected(control->opaque);
+}
+
 /* The parent of this process and everything that may adopt it run as the same user. */
 static bool is_same_user(int fd)
 {
@@ -49,13 +56,13 @@ static void on_connection_ready(void *opaque, int fd, uint32_t events)
     if (length <= 0) {
         if (length < 0)
             log_error(control, "the controller's datagram could not be received", length);
-        rt_control_disconnect(control);
+        lose_connection(control);
         return;
     }
     r = rt_request_parse(datagram, (size_t)length, &request);
     if (r == -EBADMSG) {
         log_error(control, "the controller sent a malformed datagram", r);
-        rt_control_disconnect(control);
+        lose_connection(control);
         return;
     }
     control->ops->request(control->opaque, &request, r);
@@ -176,7 +183,7 @@ void rt_control_send(struct rt_control *control, const void *datagram, size_t le
     if (r < 0) {
         if (r != -EPIPE && r != -ECONNRESET)
             log_error(control, "the controller does not read and is disconnected", r);
-        rt_control_disconnect(control);
+        lose_connection(control);
     }
 }
 

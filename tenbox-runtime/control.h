@@ -20,6 +20,9 @@
 struct rt_control_ops {
     /* A new controller: the greeting is the first request. The old connection is gone. */
     void (*connected)(void *opaque);
+    /* The controller hung up, sent nonsense or does not read; nobody is connected now. Not called when
+     * a newer one took its place, nor for rt_control_disconnect(). May be called from within a send. */
+    void (*disconnected)(void *opaque);
     /* A checked request; @error is 0 or -EPROTO (unknown: to be answered so). */
     void (*request)(void *opaque, const struct rt_request *request, int error);
     /* A line for the log. */

@@ -152,6 +152,19 @@ static int compile_filters(struct rt_log *log, struct rt_syscall_filter *ret_mai
     return r;
 }
 
+/* Every vCPU thread first, this one last: from here on no thread of the process is unconfined. */
+static int confine(struct rt_vm *vm, const struct rt_syscall_filter *main_filter,
+                   struct rt_syscall_filter *vcpu_filter)
+{
+    int r = 0;
+
+    if (vcpu_filter->program.len > 0)
+        r = rt_vm_prepare_vcpus(vm, confine_vcpu, vcpu_filter);
+    if (r == 0 && main_filter->program.len > 0)
+        r = rt_syscalls_load(main_filter);
+    return r;
+}
+
 static int run_machine(struct hv_loop *loop, struct rt_log *log, struct rt_spec *spec,
                        int *launch_fd)
 {
@@ -175,15 +188,12 @@ static int run_machine(struct hv_loop *loop, struct rt_log *log, struct rt_spec 
         send_refusal(*launch_fd, &fault);
         return EXIT_REFUSED;
     }
-    if (vcpu_filter.program.len > 0)
-        rt_vm_set_vcpu_prepare(vm, confine_vcpu, &vcpu_filter);
-    if (main_filter.program.len > 0)
-        r = rt_syscalls_load(&main_filter);
+    r = confine(vm, &main_filter, &vcpu_filter);
     if (r == 0) {
         rt_vm_announce(vm);
         r = hv_loop_run(loop);
     } else {
-        rt_log_printf(log, LOG_ERR, "the system-call filter was refused: errno %d", -r);
+        rt_log_printf(log, LOG_ERR, "the system-call filters were refused: errno %d", -r);
     }
     status = r < 0 ? EXIT_NO_SERVICE : rt_vm_ended_well(vm) ? EXIT_ENDED_WELL : EXIT_MACHINE_BROKE;
     rt_vm_destroy(vm);
@@ -215,6 +225,8 @@ int main(int argc, char **argv)
         r = rt_sandbox_limit();
     if (r < 0) {
         rt_log_printf(&log, LOG_ERR, "could not give up inherited rights: errno %d", -r);
+        fault = (struct rt_fault){r, "launch", "could not give up the rights it inherited"};
+        send_refusal(launch_fd, &fault);
         return EXIT_NO_SERVICE;
     }
     r = receive_launch(launch_fd, &spec, &fault);

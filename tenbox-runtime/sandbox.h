@@ -5,7 +5,7 @@
  *
  *   1 inherit   what came by accident from the parent goes: descriptors, environment, session, umask
  *   2 isolate   no way to gain rights (no_new_privs), nobody may look inside (not dumpable)
- *   3 limit     resource limits: no core files, few descriptors, no new processes
+ *   3 limit     resource limits: no core files, few descriptors
  *   4 confine   system-call filters, one per thread (syscalls.h)
  *
  * The namespaces, the empty root and Landlock belong to stage 2, which is where they will stand.

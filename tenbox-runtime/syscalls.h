@@ -2,12 +2,12 @@
 /*
  * What each thread of a running VM may still ask of the kernel: one allow-list per role, next to each
  * other in syscalls.c, with arguments checked where an argument decides what a call can do (ioctl
- * requests, executable memory). Whatever is not listed kills the whole process with SIGSYS.
+ * requests, executable memory, whom a signal goes to). Whatever is not listed kills the whole process with SIGSYS.
  *
  * The filters are compiled in the main thread before any thread has one, since compiling needs memory
  * and a descriptor; a thread then loads the finished program with a single call. They are per thread
- * and not inherited by threads that exist already: each vCPU thread loads its own before it enters the
- * guest, the main thread loads its own before it lets them go.
+ * and not inherited by threads that exist already: each vCPU thread loads its own while it is still
+ * parked, the main thread loads its own last, before it says that there is a machine.
  *
  * Compare seccomp(2) and libseccomp's seccomp_export_bpf(3).
  */

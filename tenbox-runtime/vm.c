@@ -309,6 +309,18 @@ static void on_connected(void *opaque)
     rt_console_reset_input(&vm->console);
 }
 
+/* Who launched a machine and is gone before it let the guest run has told nobody of it: no daemon will
+ * ever look for this process. */
+static void on_disconnected(void *opaque)
+{
+    struct rt_vm *vm = opaque;
+
+    if (vm->state != RT_STATE_CREATED)
+        return;
+    rt_log_line(vm->log, LOG_WARNING, "the controller is gone before the start: switched off");
+    hv_machine_power_off(vm->machine);
+}
+
 static void on_control_log(void *opaque, int priority, const char *line)
 {
     struct rt_vm *vm = opaque;
@@ -318,6 +330,7 @@ static void on_control_log(void *opaque, int priority, const char *line)
 
 static const struct rt_control_ops control_ops = {
     .connected = on_connected,
+    .disconnected = on_disconnected,
     .request = on_request,
     .log = on_control_log,
 };
@@ -399,9 +412,9 @@ void rt_vm_destroy(struct rt_vm *vm)
     free(vm);
 }
 
-void rt_vm_set_vcpu_prepare(struct rt_vm *vm, int (*prepare)(void *opaque), void *opaque)
+int rt_vm_prepare_vcpus(struct rt_vm *vm, int (*prepare)(void *opaque), void *opaque)
 {
-    hv_machine_set_vcpu_prepare(vm->machine, prepare, opaque);
+    return hv_machine_prepare_vcpus(vm->machine, prepare, opaque);
 }
 
 void rt_vm_announce(struct rt_vm *vm)

@@ -23,8 +23,8 @@ int rt_vm_create(struct hv_loop *loop, struct rt_log *log, struct rt_spec *spec,
 /* Accepts NULL. */
 void rt_vm_destroy(struct rt_vm *vm);
 
-/* Runs on each vCPU thread before it enters the guest for the first time. */
-void rt_vm_set_vcpu_prepare(struct rt_vm *vm, int (*prepare)(void *opaque), void *opaque);
+/* Runs @prepare on each vCPU thread and waits for it. 0 or the first negative errno. */
+int rt_vm_prepare_vcpus(struct rt_vm *vm, int (*prepare)(void *opaque), void *opaque);
 
 /* Tells the controller that the machine is built. After this the loop may run. */
 void rt_vm_announce(struct rt_vm *vm);

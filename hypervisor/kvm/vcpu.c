@@ -108,22 +108,37 @@ static void run_guest(struct hv_vcpu *vcpu)
     }
 }
 
+/* Makes the call that was ordered. */
+static void answer_call(struct hv_vcpu *vcpu)
+{
+    int (*function)(void *opaque);
+    void *opaque;
+    int result;
+
+    pthread_mutex_lock(&vcpu->lock);
+    function = vcpu->call;
+    opaque = vcpu->call_opaque;
+    pthread_mutex_unlock(&vcpu->lock);
+    result = function(opaque);
+    pthread_mutex_lock(&vcpu->lock);
+    vcpu->call_result = result;
+    atomic_store_explicit(&vcpu->order, HV_VCPU_ORDER_PARK, memory_order_release);
+    pthread_cond_signal(&vcpu->changed);
+    pthread_mutex_unlock(&vcpu->lock);
+}
+
 static void *vcpu_main(void *opaque)
 {
     struct hv_vcpu *vcpu = opaque;
     enum hv_vcpu_order order;
 
     while ((order = wait_for_order(vcpu)) != HV_VCPU_ORDER_QUIT) {
+        if (order == HV_VCPU_ORDER_CALL) {
+            answer_call(vcpu);
+            continue;
+        }
         if (order == HV_VCPU_ORDER_RUN) {
-            int error = vcpu->is_prepared ? 0 : vcpu->ops->prepare(vcpu);
-
-            if (error < 0) {
-                vcpu->ops->failed(vcpu, error);
-                park_oneself(vcpu);
-            } else {
-                vcpu->is_prepared = true;
-                run_guest(vcpu);
-            }
+            run_guest(vcpu);
         }
         announce_parked(vcpu);
     }
@@ -253,6 +268,23 @@ void hv_vcpu_close(struct hv_vcpu *vcpu)
         vcpu->run = NULL;
     }
     hv_close_fd(&vcpu->fd);
+}
+
+int hv_vcpu_call(struct hv_vcpu *vcpu, int (*function)(void *opaque), void *opaque)
+{
+    int result;
+
+    pthread_mutex_lock(&vcpu->lock);
+    vcpu->call = function;
+    vcpu->call_opaque = opaque;
+    atomic_store_explicit(&vcpu->order, HV_VCPU_ORDER_CALL, memory_order_release);
+    pthread_cond_signal(&vcpu->changed);
+    while (present_order(vcpu) == HV_VCPU_ORDER_CALL) {
+        pthread_cond_wait(&vcpu->changed, &vcpu->lock);
+    }
+    result = vcpu->call_result;
+    pthread_mutex_unlock(&vcpu->lock);
+    return result;
 }
 
 void hv_vcpu_resume(struct hv_vcpu *vcpu)

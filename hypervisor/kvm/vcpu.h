@@ -12,8 +12,9 @@
  *
  * While a vCPU is parked, the main loop may use its descriptor, close it and open another one.
  *
- * System calls of the thread after prepare(): ioctl(KVM_RUN), futex, rt_sigreturn, whatever the ops
- * do, and at its end those of a thread's exit (madvise, munmap is left to the joiner, exit).
+ * System calls of the thread, once hv_vcpu_call() has confined it: ioctl(KVM_RUN), futex,
+ * rt_sigreturn, whatever the ops do, and at its end those of a thread's exit (madvise, munmap is left
+ * to the joiner, exit).
  */
 #pragma once
 
@@ -33,11 +34,9 @@ enum hv_vcpu_verdict {
 
 /* All run on the vCPU's thread, without a lock. */
 struct hv_vcpu_ops {
-    /* Once, before the first KVM_RUN; a negative errno ends in failed(). */
-    int (*prepare)(struct hv_vcpu *vcpu);
     /* KVM_RUN returned 0: look at vcpu->run. */
     enum hv_vcpu_verdict (*exited)(struct hv_vcpu *vcpu);
-    /* prepare() or KVM_RUN failed with the negative @error; the vCPU parks. */
+    /* KVM_RUN failed with the negative @error; the vCPU parks. */
     void (*failed)(struct hv_vcpu *vcpu, int error);
     /* The vCPU counts as parked from now on; called once each time. */
     void (*parked)(struct hv_vcpu *vcpu);
@@ -45,6 +44,7 @@ struct hv_vcpu_ops {
 
 enum hv_vcpu_order {
     HV_VCPU_ORDER_PARK,
+    HV_VCPU_ORDER_CALL, /* of a parked vCPU, which stays parked */
     HV_VCPU_ORDER_RUN,
     HV_VCPU_ORDER_QUIT,
 };
@@ -61,7 +61,9 @@ struct hv_vcpu {
     pthread_mutex_t lock;          /* a leaf lock */
     pthread_cond_t changed;        /* order has changed */
     bool is_parked;                /* lock */
-    bool is_prepared;              /* vcpu */
+    int (*call)(void *opaque);     /* lock: what HV_VCPU_ORDER_CALL is about */
+    void *call_opaque;             /* lock */
+    int call_result;               /* lock */
 };
 
 /*
@@ -80,6 +82,13 @@ void hv_vcpu_destroy(struct hv_vcpu *vcpu);
 int hv_vcpu_open(struct hv_vcpu *vcpu, const struct hv_kvm *kvm, unsigned long id);
 /* The vCPU must be parked. */
 void hv_vcpu_close(struct hv_vcpu *vcpu);
+
+/*
+ * Runs @function on the vCPU's thread and waits for its result. The vCPU must be parked, and nobody
+ * else may give it orders meanwhile. This is the one place where the main loop waits for a vCPU: while
+ * a machine is born.
+ */
+int hv_vcpu_call(struct hv_vcpu *vcpu, int (*function)(void *opaque), void *opaque);
 
 /* Lets a parked vCPU run. */
 void hv_vcpu_resume(struct hv_vcpu *vcpu);

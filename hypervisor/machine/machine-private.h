@@ -75,9 +75,6 @@ struct hv_machine {
     struct hv_arch *arch;                        /* const */
     struct hv_vcpu *vcpus[HV_MACHINE_MAX_VCPUS]; /* const */
 
-    int (*prepare)(void *opaque); /* const after start */
-    void *prepare_opaque;         /* const after start */
-
     enum hv_machine_state state;  /* main */
     bool is_pausing_after_reset;  /* main: it was paused, or about to be, when the reset came */
     bool is_pause_owed;           /* main: ops->paused() has not answered hv_machine_pause() yet */

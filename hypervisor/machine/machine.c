@@ -234,13 +234,6 @@ static void handle_other_exit(struct hv_vcpu *vcpu)
     }
 }
 
-static int vcpu_prepare(struct hv_vcpu *vcpu)
-{
-    struct hv_machine *machine = hv_vcpu_machine(vcpu);
-
-    return machine->prepare ? machine->prepare(machine->prepare_opaque) : 0;
-}
-
 static enum hv_vcpu_verdict vcpu_exited(struct hv_vcpu *vcpu)
 {
     switch (vcpu->run->exit_reason) {
@@ -268,7 +261,6 @@ static void vcpu_parked(struct hv_vcpu *vcpu)
 }
 
 static const struct hv_vcpu_ops vcpu_ops = {
-    .prepare = vcpu_prepare,
     .exited = vcpu_exited,
     .failed = vcpu_failed,
     .parked = vcpu_parked,
@@ -729,11 +721,14 @@ void hv_machine_destroy(struct hv_machine *machine)
     free(machine);
 }
 
-void hv_machine_set_vcpu_prepare(struct hv_machine *machine, int (*prepare)(void *opaque),
-                                 void *opaque)
+int hv_machine_prepare_vcpus(struct hv_machine *machine, int (*prepare)(void *opaque), void *opaque)
 {
-    machine->prepare = prepare;
-    machine->prepare_opaque = opaque;
+    int error = machine->state == HV_MACHINE_CREATED ? 0 : -EALREADY;
+
+    for (unsigned int i = 0; error == 0 && i < machine->vcpu_count; i++) {
+        error = hv_vcpu_call(machine->vcpus[i], prepare, opaque);
+    }
+    return error;
 }
 
 /* Both buses may have a region of one name: one row for the two. Returns how many rows are left. */

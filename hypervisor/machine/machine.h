@@ -133,11 +133,12 @@ int hv_machine_create(struct hv_loop *loop, const struct hv_machine_config *conf
 void hv_machine_destroy(struct hv_machine *machine);
 
 /*
- * Called on each vCPU thread before its first KVM_RUN, to lower its rights (seccomp). A negative
- * return ends the machine with HV_MACHINE_EXIT_HOST_ERROR. Set before hv_machine_start().
+ * Runs @prepare on each vCPU thread, one after the other, and waits for it: for a thread to lower its
+ * rights before the guest runs (seccomp). At the first negative result the rest is left out, and that
+ * result returned. Before hv_machine_start(); -EALREADY after it.
  */
-void hv_machine_set_vcpu_prepare(struct hv_machine *machine, int (*prepare)(void *opaque),
-                                 void *opaque);
+int hv_machine_prepare_vcpus(struct hv_machine *machine, int (*prepare)(void *opaque),
+                             void *opaque);
 
 /* Lets the vCPU threads go. -EALREADY: not the first time. */
 int hv_machine_start(struct hv_machine *machine);

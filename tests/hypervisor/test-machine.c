@@ -251,7 +251,9 @@ static int create(struct fixture *fixture, const char *command, unsigned int vcp
     error =
         hv_machine_create(fixture->loop, &config, &machine_ops, fixture, &fixture->machine, reason);
     if (error == 0) {
-        hv_machine_set_vcpu_prepare(fixture->machine, prepare, fixture);
+        tap_is(hv_machine_prepare_vcpus(fixture->machine, prepare, fixture), 0,
+               "the vCPU threads are prepared");
+        tap_is(fixture->prepared, vcpu_count, "each of them once");
     }
     return error;
 }
@@ -317,6 +319,8 @@ static void test_power_off(struct fixture *fixture)
 {
     start(fixture, "o", 1);
     tap_is(hv_machine_start(fixture->machine), -EALREADY, "a machine starts once");
+    tap_is(hv_machine_prepare_vcpus(fixture->machine, prepare, fixture), -EALREADY,
+           "and is prepared before that");
     WAIT_FOR(fixture->has_stopped);
     tap_is(fixture->exit, HV_MACHINE_EXIT_GUEST_POWER_OFF, "the guest switches itself off");
     tap_ok(has_printed(fixture, "off"), "after it said so, and not an instruction later: \"%s\"",
@@ -518,20 +522,14 @@ static void test_preparation(struct fixture *fixture)
 {
     struct hv_reason reason;
 
-    if (create(fixture, "o", 1, &reason) < 0) {
+    if (create(fixture, "o", 2, &reason) < 0) {
         tap_bail("no machine");
     }
     fixture->prepare_result = -EPERM;
-    hv_machine_start(fixture->machine);
-    WAIT_FOR(fixture->has_stopped);
-    tap_ok(fixture->exit == HV_MACHINE_EXIT_HOST_ERROR && fixture->detail == EPERM,
-           "a vCPU that cannot be prepared ends the machine");
-    tap_is(fixture->output_length, 0, "before its first instruction");
-    destroy(fixture);
-
-    if (create(fixture, "o", 1, &reason) < 0) {
-        tap_bail("no machine");
-    }
+    fixture->prepared = 0;
+    tap_is(hv_machine_prepare_vcpus(fixture->machine, prepare, fixture), -EPERM,
+           "what a vCPU's thread refuses is told");
+    tap_is(fixture->prepared, 1, "and the next one is not asked");
     hv_machine_power_off(fixture->machine);
     WAIT_FOR(fixture->has_stopped);
     tap_is(fixture->exit, HV_MACHINE_EXIT_HOST_POWER_OFF,

@@ -341,6 +341,19 @@ def test_crash():
     vm.close()
 
 
+def test_abandoned():
+    """Nobody but the launcher knows of a machine whose guest was never let go."""
+    vm = boot(hello="idle", start=False)
+    ok(vm.state == CREATED, "a machine is built and waits for its start")
+    vm.socket.close()
+    try:
+        status = vm.process.wait(HANG_SECONDS)
+    except subprocess.TimeoutExpired:
+        status = "none: it goes on"
+    ok(status == 0, "it ends when its launcher is gone", f"exit status {status}\n{vm.log()}")
+    vm.close()
+
+
 def refused(what, field, kernel=None, initrd=None, **options):
     folder = guest()
     vm = Runtime(kernel or os.path.join(folder, "vmlinuz"), initrd or os.path.join(folder, "initrd"),
@@ -398,8 +411,8 @@ def main():
     if guest() is None:
         print(f"1..0 # SKIP no hello guest: ./dev guest hello --arch {MACHINE}")
         return 0
-    tests = [test_kernels, test_exits, test_life, test_console_and_controllers, test_crash, test_bad_input,
-             test_sizes, test_reboot]
+    tests = [test_kernels, test_exits, test_life, test_console_and_controllers, test_crash, test_abandoned,
+             test_bad_input, test_sizes, test_reboot]
     chosen = sys.argv[1:]
     for test in tests:
         if not chosen or test.__name__.removeprefix("test_") in chosen:

@@ -177,7 +177,7 @@ suite_lab() {
     done
     [ -z "$test_long" ] || hello_guest "$machine" 12-cloud >/dev/null || exit
     # What hello.sh shows through all layers is repeated below them with --long only.
-    set -- console_and_controllers
+    set -- console_and_controllers crash abandoned
     [ -z "$test_long" ] || set --
     run_lab lab-runtime -- tests/lab/runtime.py "$@"
     run_lab lab --memory 7168 -- tests/lab/hello.sh
