@@ -38,12 +38,9 @@ static const struct plain_rule main_rules[] = {
     {__NR_accept4}, {__NR_getsockopt}, {__NR_recvmsg}, {__NR_sendmsg}, {__NR_close},
     {__NR_geteuid}, {__NR_getpid},
     /* reading the kernel and initrd again, and giving guest memory back */
-    {__NR_pread64}, {__NR_fallocate}, {__NR_fstat},
-#ifdef __NR_newfstatat
-    {__NR_newfstatat}, /* glibc's fstat() on an empty path; names nothing in an O_PATH-less process */
-#endif
-    /* threads, locks, kicks */
-    {__NR_futex}, {__NR_tgkill}, {__NR_gettid}, {__NR_rt_sigprocmask}, {__NR_rt_sigreturn},
+    {__NR_pread64}, {__NR_fallocate}, {__NR_fstat}, /* never newfstatat: that takes paths */
+    /* threads, locks, kicks; tgkill: see below */
+    {__NR_futex}, {__NR_gettid}, {__NR_rt_sigprocmask}, {__NR_rt_sigreturn},
     {__NR_sched_yield}, {__NR_restart_syscall},
     /* memory of malloc() and of the shared pages of new vCPUs; mmap and mprotect: see below */
     {__NR_brk}, {__NR_munmap}, {__NR_madvise}, {__NR_getrandom},
@@ -57,7 +54,7 @@ static const struct plain_rule main_rules[] = {
  */
 static const struct plain_rule vcpu_rules[] = {
     {__NR_write}, /* eventfds: interrupts and the main loop; the log */
-    {__NR_futex}, {__NR_rt_sigreturn}, {__NR_rt_sigprocmask}, {__NR_tgkill}, {__NR_gettid},
+    {__NR_futex}, {__NR_rt_sigreturn}, {__NR_rt_sigprocmask}, {__NR_gettid},
     {__NR_getpid}, {__NR_restart_syscall}, {__NR_sched_yield}, {__NR_clock_gettime},
     {__NR_madvise}, /* a thread that ends gives its stack back */
     {__NR_exit},
@@ -66,7 +63,7 @@ static const struct plain_rule vcpu_rules[] = {
 /* The probe builds a VM, runs one payload under a timer and ends (hypervisor/probe/probe.h). */
 static const struct plain_rule probe_rules[] = {
     {__NR_timer_create}, {__NR_timer_settime}, {__NR_timer_delete}, {__NR_rt_sigaction},
-    {__NR_rt_sigprocmask}, {__NR_rt_sigreturn}, {__NR_gettid}, {__NR_getpid}, {__NR_tgkill},
+    {__NR_rt_sigprocmask}, {__NR_rt_sigreturn}, {__NR_gettid}, {__NR_getpid},
     {__NR_clock_gettime}, {__NR_brk}, {__NR_munmap}, {__NR_madvise}, {__NR_futex},
     {__NR_restart_syscall}, {__NR_write}, {__NR_sendmsg}, {__NR_close}, {__NR_exit_group},
 };
@@ -149,6 +146,11 @@ static int add_rules(scmp_filter_ctx context, const struct role_rules *rules)
         if (r < 0)
             return r;
     }
+    /* A signal to a thread of this process: a kick, or abort(). Nobody else of this user's. */
+    r = seccomp_rule_add(context, SCMP_ACT_ALLOW, __NR_tgkill, 1,
+                         SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+    if (r < 0)
+        return r;
     if (rules->may_map) {
         r = seccomp_rule_add(context, SCMP_ACT_ALLOW, __NR_mmap, 1,
                              SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
@@ -198,6 +200,9 @@ int rt_syscalls_compile(enum rt_thread_role role, struct rt_syscall_filter *ret_
         return -ENOMEM;
     /* Sorted as a binary tree: KVM_RUN is not to pay for the length of the list. */
     r = seccomp_attr_set(context, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+    /* Calls of another architecture (int 0x80) would end their thread only. */
+    if (r == 0)
+        r = seccomp_attr_set(context, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
     if (r == 0)
         r = add_rules(context, &roles[role]);
     if (r == 0)
