@@ -74,7 +74,9 @@ static void end_item(VerbItem *item, GError *error)
     run->pending--;
     item->error = error;
     if (error) {
-        run->status = MAX(run->status, cli_report(run->cli, item->argument, error));
+        const int status = cli_report(run->cli, item->argument, error);
+
+        run->status = MAX(run->status, status);
         return;
     }
     if (!run->cli->is_quiet) {
@@ -501,12 +503,15 @@ int cli_vm_inspect(Cli *cli, const CliCommandLine *line)
         g_autoptr(GError) error = NULL;
         JsonNode *vm = inspect(cli, name, &error);
 
-        if (vm)
+        if (vm) {
             json_array_add_element(list, vm);
-        else if (line->arguments->len == 1)
+        } else if (line->arguments->len == 1) {
             return cli_fail(cli, name, error);
-        else
-            status = MAX(status, cli_report(cli, name, error));
+        } else {
+            const int failure = cli_report(cli, name, error);
+
+            status = MAX(status, failure);
+        }
     }
     if (line->arguments->len == 1)
         cli_print_json(json_array_get_element(list, 0));

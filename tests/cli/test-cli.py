@@ -93,6 +93,8 @@ class Host:
         output, errors = done.stdout.decode(), done.stderr.decode()
         check(done.returncode == status,
               f"tenbox {' '.join(arguments)}: status {done.returncode}, should be {status}\n{output}{errors}")
+        said = [line for line in errors.splitlines() if line.startswith("tenbox: ")]
+        check(len(said) == len(set(said)), f"tenbox {' '.join(arguments)} says a thing twice:\n{errors}")
         return output, errors
 
     def json(self, *arguments, **extra):

@@ -21,9 +21,15 @@ boots_to_hello() { # KERNEL
         equals guest-power-off "$(field "kernel-$1" .last_exit.reason)"
 }
 
+host_memory() { # in MiB
+    awk '$1 == "MemTotal:" { print int($2 / 1024) }' /proc/meminfo
+}
+
 case_first() {
+    memory=4096
+    [ "$(host_memory)" -ge 4500 ] || memory=512
     check "the first VM, as the handbook says" tenbox vm create --name foo \
-        --kernel "$(guest)/vmlinuz" --initrd "$(guest)/initrd" --memory 512
+        --kernel "$(guest)/vmlinuz" --initrd "$(guest)/initrd" --memory $memory
     check "it starts" tenbox vm start foo
     check "it says hello" hello_line foo
     check "its shell answers on the console" shell_answers foo
@@ -94,7 +100,7 @@ case_memory() {
     memory=$(hello_value small memory_kib)
     check "512 MiB are there" test "${memory:-0}" -gt 430000 -a "${memory:-0}" -le 524288
     remove small >/dev/null 2>&1
-    if [ "$(awk '$1 == "MemTotal:" { print int($2 / 1024) }' /proc/meminfo)" -lt 5500 ]; then
+    if [ "$(host_memory)" -lt 5500 ]; then
         skip "5 GiB are there" "the lab host has less; give it --memory 7168"
         return
     fi

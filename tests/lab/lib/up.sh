@@ -135,7 +135,10 @@ up_start_lab() {
     mkdir -p "$build/lab"
     up_socket=$build/lab/tenbox.sock
     : >"$build/up/log"
-    setsid "$root/dev" lab --memory 3072 --listen "$up_socket:/run/tenbox.sock" -- \
+    # Room for the 4 GiB of the handbook's VM, of which the emulator takes only what is touched.
+    up_memory=6144
+    [ "$(awk '$1 == "MemTotal:" { print int($2 / 1024) }' /proc/meminfo)" -ge 8000 ] || up_memory=3072
+    setsid "$root/dev" lab --memory "$up_memory" --listen "$up_socket:/run/tenbox.sock" -- \
         tenboxd --socket /run/tenbox.sock --data-folder /run/tenbox-data --ready-fd 1 \
         >"$build/up/ready" 2>"$build/up/log" </dev/null &
     up_note lab $! "$up_socket"
