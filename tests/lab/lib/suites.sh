@@ -12,7 +12,8 @@ usage: ./dev test [--long] [SUITE...]
 Without SUITE: all of them. The last line says "N passed, N failed" and how many were skipped.
 
   lint, unit, ...   the suites of `meson test`, each by its name
-  sanitizers        the same suites under AddressSanitizer and UndefinedBehaviorSanitizer
+  sanitizers        the same suites under AddressSanitizer and UndefinedBehaviorSanitizer, and those
+                    below GLib under ThreadSanitizer
   fuzz              the corpora, and libFuzzer for a short while (--long: ten minutes a target)
   lab               stock guests in the emulated x86_64 host
   lab-arm           stock guests in emulated aarch64 hosts: GICv2, GICv3, 16 KiB pages
@@ -70,7 +71,7 @@ test_verb() {
         suite_start=$(uptime_now)
         say "== $suite"
         case $suite in
-            sanitizers) suite_sanitizers ;;
+            sanitizers) suite_sanitizers || true ;;
             fuzz) suite_fuzz ;;
             lab) suite_lab ;;
             lab-arm) suite_lab_arm ;;
@@ -125,19 +126,30 @@ run_tap() {
         >>"$test_results" || true
 }
 
-# Everything that meson tests, in a build with sanitizers. What is checked by its object files is
-# left out: they are other ones.
+# Everything that meson tests under AddressSanitizer and UndefinedBehaviorSanitizer, then what is below
+# GLib under ThreadSanitizer, to which GLib's own locks would be races. What is checked by its object
+# files is left out: they are other ones.
 suite_sanitizers() {
-    with_lock build-asan build_in "$build/asan" "$machine" -Dwerror=true \
-        -Db_sanitize=address,undefined -Db_lundef=false >"$build/test/asan-build.log" 2>&1 || {
-        cat "$build/test/asan-build.log" >&2
-        echo "sanitizers 0 1 0" >>"$test_results"
-        say "not ok - the build with sanitizers failed"
-        return
-    }
-    ASAN_OPTIONS=abort_on_error=0:detect_leaks=1:halt_on_error=1 \
-        UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-        run_meson "$build/asan" sanitizers --all --no-suite lint --no-suite abi --timeout-multiplier 5
+    build_sanitized sanitizers asan -Db_sanitize=address,undefined &&
+        ASAN_OPTIONS=abort_on_error=0:detect_leaks=1:halt_on_error=1 \
+            UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+            run_meson "$build/asan" sanitizers --all --no-suite lint --no-suite abi --timeout-multiplier 5
+    build_sanitized thread-sanitizer tsan -Db_sanitize=thread -Dlibrary=disabled &&
+        TSAN_OPTIONS=halt_on_error=1 run_meson "$build/tsan" thread-sanitizer --all --no-suite lint \
+            --timeout-multiplier 5
+}
+
+# build_sanitized TALLY FOLDER MESON-OPTION...: false, and a failure on record, when it does not build
+build_sanitized() {
+    sanitized_tally=$1
+    sanitized=$2
+    shift 2
+    with_lock "build-$sanitized" build_in "$build/$sanitized" "$machine" -Dwerror=true -Db_lundef=false \
+        "$@" >"$build/test/$sanitized-build.log" 2>&1 && return
+    cat "$build/test/$sanitized-build.log" >&2
+    echo "$sanitized_tally 0 1 0" >>"$test_results"
+    say "not ok - the build with $sanitized failed"
+    return 1
 }
 
 # The corpora as plain tests, then libFuzzer for its share of time on each target.
