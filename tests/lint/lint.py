@@ -243,6 +243,16 @@ def check_runtime_libraries(runtime):
             if re.search(r"lib(glib|gobject|gio|gmodule|soup|json-glib|gnutls)", line)]
 
 
+def check_shell(root, files):
+    scripts = [f for f in files if re.match(r"#!/bin/(busybox )?sh|# shellcheck shell=sh", lines_of(root, f)[0])]
+    if shutil.which("shellcheck") is None:
+        return None, "shellcheck is not installed"
+    # Left out: variables that the sourcing script sets or reads, and NAME= without quotes.
+    run = subprocess.run(["shellcheck", "-s", "dash", "-S", "warning", "-e", "SC2034,SC2154,SC1007", "-f", "gcc"] +
+                         scripts, cwd=root, capture_output=True, text=True)
+    return run.stdout.splitlines() + run.stderr.splitlines(), None
+
+
 def check_filter(root, c_files):
     """A request that the filters let through and that nobody makes is surface for nothing."""
     text = "\n".join("\n".join(lines_of(root, f)) for f in c_files
@@ -281,6 +291,11 @@ def main():
         report.skip("C is formatted", reason)
     else:
         report.rule("C is formatted", problems)
+    problems, reason = check_shell(root, files)
+    if problems is None:
+        report.skip("shell scripts pass shellcheck", reason)
+    else:
+        report.rule("shell scripts pass shellcheck", problems)
     report.rule("translatable files are listed", check_translations(root, c_files))
     report.rule("the system-call filters allow no KVM request that nobody makes", check_filter(root, c_files))
 

@@ -155,6 +155,7 @@ lab_initrd() {
         # shellcheck disable=SC2086
         copy_modules "$kernel" "$folder" list $lab_modules
         copy_modules "$kernel" "$folder" disk virtio_blk ext4
+        copy_modules "$kernel" "$folder" network virtio_net
         pack_initramfs "$folder" "$initrd"
         rm -rf "$folder"
     fi
@@ -279,7 +280,12 @@ lab_emulator() {
         [ "$network" != none ] || network=user,restrict=on,net=192.168.76.0/24
         network=$network,hostfwd=tcp:127.0.0.1:${pair%:*}-:${pair#*:}
     done
-    [ "$network" = none ] || network=$network,model=virtio-net-pci
+    lab_address=
+    if [ "$network" != none ]; then
+        network=$network,model=virtio-net-pci
+        # Where the emulator sends what it forwards.
+        lab_address=192.168.76.15/24
+    fi
     share=security_model=none,multidevs=remap
     if [ -n "$lab_disk" ]; then
         # Changes live as long as the emulator: over reboots of the lab host, not beyond.
@@ -290,7 +296,7 @@ lab_emulator() {
     set -- "$@" -accel tcg,thread=multi -smp "$lab_cpus" -m "$lab_memory" \
         -nodefaults -display none -monitor none -serial "file:$run/console.log" \
         -kernel "$image" -initrd "$initrd" \
-        -append "console=$console quiet panic=$lab_panic $lab_faster lab.host=$lab_host lab.checkout=$root lab.share=$run/out" \
+        -append "console=$console quiet panic=$lab_panic $lab_faster lab.host=$lab_host lab.checkout=$root lab.share=$run/out${lab_address:+ lab.address=$lab_address}" \
         -nic "$network" \
         -virtfs "local,path=$root,mount_tag=checkout,readonly=on,$share" \
         -virtfs "local,path=$run/out,mount_tag=share,$share" \

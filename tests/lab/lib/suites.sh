@@ -193,6 +193,7 @@ suite_lab() {
     [ -z "$test_long" ] || set --
     run_lab lab-runtime -- tests/lab/runtime.py "$@"
     run_lab lab --memory 7168 -- tests/lab/hello.sh
+    run_tap lab-forward "$root/tests/lab/forward.sh"
     [ -z "$test_long" ] || run_lab lab-systemd --host systemd -- tests/lab/systemd.sh
 }
 
