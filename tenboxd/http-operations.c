@@ -51,25 +51,14 @@ void tbd_operation_reply(TbdRequest *request, TbxOperationRecord *operation)
 
 /* ---- by themselves --------------------------------------------------------------------------- */
 
+static JsonObject *operation_to_json(gpointer record)
+{
+    return tbx_operation_record_to_json(record);
+}
+
 static void on_list(GObject *source, GAsyncResult *result, gpointer user_data)
 {
-    TbdRequest *request = user_data;
-    GError *error = NULL;
-    g_autoptr(GPtrArray) records = g_task_propagate_pointer(G_TASK(result), &error);
-    g_autoptr(JsonObject) object = NULL;
-    JsonArray *items;
-
-    if (records == NULL) {
-        tbd_request_fail(request, error);
-        return;
-    }
-    items = json_array_sized_new(records->len);
-    for (guint i = 0; i < records->len; i++) {
-        json_array_add_object_element(items, tbx_operation_record_to_json(records->pdata[i]));
-    }
-    object = json_object_new();
-    json_object_set_array_member(object, "items", items);
-    tbd_request_reply_json(request, 200, NULL, object);
+    tbd_request_reply_list(user_data, result, operation_to_json);
 }
 
 void tbd_operations_list(TbdRequest *request)

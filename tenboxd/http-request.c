@@ -407,6 +407,27 @@ void tbd_request_fail(TbdRequest *self, GError *error)
     tbd_request_reply_text(self, status, "application/problem+json", text);
 }
 
+void tbd_request_reply_list(TbdRequest *self, GAsyncResult *result,
+                            JsonObject *(*to_json)(gpointer record))
+{
+    GError *error = NULL;
+    g_autoptr(GPtrArray) records = g_task_propagate_pointer(G_TASK(result), &error);
+    g_autoptr(JsonObject) object = NULL;
+    JsonArray *items;
+
+    if (records == NULL) {
+        tbd_request_fail(self, error);
+        return;
+    }
+    items = json_array_sized_new(records->len);
+    for (guint i = 0; i < records->len; i++) {
+        json_array_add_object_element(items, to_json(records->pdata[i]));
+    }
+    object = json_object_new();
+    json_object_set_array_member(object, "items", items);
+    tbd_request_reply_json(self, 200, NULL, object);
+}
+
 /* ---- taking the connection away from libsoup ------------------------------------------------- */
 
 /* A head, and what happens when it is written. */

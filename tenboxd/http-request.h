@@ -74,6 +74,9 @@ GTask *tbd_request_wait_task(TbdRequest *self, GAsyncReadyCallback callback);
 /* All below take @self over. Adds a header to the answer first, if @location is given. */
 void tbd_request_reply_json(TbdRequest *self, guint status, const char *location,
                             JsonObject *object);
+/* {"items": […]}: @result is that of a task that brings a GPtrArray of records. */
+void tbd_request_reply_list(TbdRequest *self, GAsyncResult *result,
+                            JsonObject *(*to_json)(gpointer record));
 /* @text is taken. */
 void tbd_request_reply_text(TbdRequest *self, guint status, const char *content_type, char *text);
 void tbd_request_reply_bytes(TbdRequest *self, guint status, const char *content_type,

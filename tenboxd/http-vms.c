@@ -6,25 +6,14 @@
 #include "libtenbox/wire/wire-vm.h"
 #include "tenboxd/http-handlers.h"
 
+static JsonObject *vm_to_json(gpointer record)
+{
+    return tbx_vm_record_to_json(record);
+}
+
 static void on_list(GObject *source, GAsyncResult *result, gpointer user_data)
 {
-    TbdRequest *request = user_data;
-    GError *error = NULL;
-    g_autoptr(GPtrArray) records = g_task_propagate_pointer(G_TASK(result), &error);
-    g_autoptr(JsonObject) object = NULL;
-    JsonArray *items;
-
-    if (records == NULL) {
-        tbd_request_fail(request, error);
-        return;
-    }
-    items = json_array_sized_new(records->len);
-    for (guint i = 0; i < records->len; i++) {
-        json_array_add_object_element(items, tbx_vm_record_to_json(records->pdata[i]));
-    }
-    object = json_object_new();
-    json_object_set_array_member(object, "items", items);
-    tbd_request_reply_json(request, 200, NULL, object);
+    tbd_request_reply_list(user_data, result, vm_to_json);
 }
 
 void tbd_vms_list(TbdRequest *request)
