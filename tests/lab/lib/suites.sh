@@ -206,9 +206,13 @@ suite_lab_arm() {
             hello_guest aarch64 "$guest_kernel" >/dev/null || exit
         done
     fi
+    folder=$build/guest/aarch64/wrapped
+    mkdir -p "$folder"
+    "$python" "$root/tests/lab/lib/wrap-arm64-image.py" "$build/guest/aarch64/hello-12-cloud/vmlinuz" \
+        "$folder/vmlinuz.gz" "$folder/vmlinuz.zboot" || exit
     # Each host runs what differs on it; with --long every host runs every case.
     gic2_cases='first doctor kernels many_cpus power_button pause reset reboot exits bad_input'
-    gic3_cases='first cpus many_cpus reset'
+    gic3_cases='first cpus many_cpus reset formats'
     pages_cases='first memory reset'
     [ -z "$test_long" ] || gic2_cases='' gic3_cases='' pages_cases=''
     # shellcheck disable=SC2086
