@@ -12,27 +12,35 @@
  *   launch-exit=N             exit with status N instead of answering the launch
  *   launch-hang               never answer the launch
  *   launch-garbage            answer the launch with a malformed datagram
- *   start-hang                accept RT_START, never run
+ *   start-hang                accept RT_START, say so on the console, run after @run
  *   start-signal=N            run, then end by signal N
  *   start-triple-fault        run, then stop with the exit reason "triple-fault"
  *   burst=N                   print N bytes when the guest begins to run
  *   ignore-button             the guest sleeps through the power button
  *   ignore-off                ignores RT_POWER_OFF (a wedged runtime: only SIGKILL helps)
- *   ignore-pause              accepts RT_PAUSE, never pauses
+ *   ignore-pause              accepts RT_PAUSE, pauses after @park
+ *   ignore-resume             accepts RT_RESUME, never resumes
+ *   ignore-reset              accepts RT_RESET, never resets
+ *   ignore-statistics         does not answer RT_GET_STATISTICS
+ *   guest-reset               a reset of the host is laid to the guest, as when both ask at once
+ *   reset-close               accepts RT_RESET, then loses the connection and with it the report
+ *   chatty                    prints whenever the controller has seen what was printed before
  *   no-credit                 takes console input and never grants credit for more
  *   hello-garbage             answers a later controller's RT_HELLO with a ring that is not sealed
  *   no-echo                   no echo
  *
  * Lines of console input that begin with '@', for what a running guest does:
- *   @burst N  @reboot  @poweroff  @triple-fault  @signal N  @exit N  @garbage  @close
+ *   @burst N  @reboot  @poweroff  @triple-fault  @signal N  @exit N  @garbage  @close  @run  @park
  * All other input is echoed.
  *
  * It also checks what the driver owes a real runtime: an empty environment, descriptor 3, no descriptor
  * inherited by accident, sealed ring. A violation is refused with field "launch", which fails the test.
  * As a probe (RT_MODE_PROBE) it passes, unless the program was started under a name that contains
- * "probe-refused".
+ * "probe-refused", "probe-crashed" or "probe-hangs".
  *
- * Being a test program it ends itself where it pleases.
+ * Being a test program it ends itself where it pleases; and so that a test that failed or was killed leaves
+ * nothing behind: while it hangs at its launch, with whoever launched it, and later when no controller has
+ * come for ORPHAN_SECONDS, which no test that goes well lets pass.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -48,6 +56,8 @@
 #include <unistd.h>
 
 #include "tenbox-runtime/control-protocol.h"
+
+#define ORPHAN_SECONDS 300
 
 struct fake {
     int control;  /* the connection of the controller, -1 for none */
@@ -264,6 +274,29 @@ static void send_garbage(struct fake *fake)
     send_message(fake, &state, sizeof(state));
 }
 
+static void close_control(struct fake *fake)
+{
+    close(fake->control);
+    fake->control = -1;
+}
+
+static void run(struct fake *fake)
+{
+    int number;
+
+    fake->state = RT_STATE_RUNNING;
+    send_state(fake, 0, "");
+    print(fake, "fake: hello\r\n", 13);
+    number = option_number(fake, "burst");
+    if (number > 0)
+        burst(fake, number);
+    number = option_number(fake, "start-signal");
+    if (number > 0)
+        end_by_signal(number);
+    if (has_option(fake, "start-triple-fault"))
+        stop(fake, 3, "triple-fault");
+}
+
 static void run_line(struct fake *fake)
 {
     const char *line = fake->line;
@@ -286,8 +319,12 @@ static void run_line(struct fake *fake)
     } else if (strcmp(line, "@garbage") == 0) {
         send_garbage(fake);
     } else if (strcmp(line, "@close") == 0) {
-        close(fake->control);
-        fake->control = -1;
+        close_control(fake);
+    } else if (strcmp(line, "@run") == 0) {
+        run(fake);
+    } else if (strcmp(line, "@park") == 0) {
+        fake->state = RT_STATE_PAUSED;
+        send_state(fake, 0, "");
     } else {
         print(fake, "fake: what?\r\n", 13);
     }
@@ -336,26 +373,24 @@ static void reply(struct fake *fake, uint32_t serial, int code)
 
 static void start(struct fake *fake, uint32_t serial)
 {
-    int number;
-
     if (fake->state != RT_STATE_CREATED) {
         reply(fake, serial, -EALREADY);
         return;
     }
     reply(fake, serial, 0);
     if (has_option(fake, "start-hang"))
-        return;
-    fake->state = RT_STATE_RUNNING;
-    send_state(fake, 0, "");
-    print(fake, "fake: hello\r\n", 13);
-    number = option_number(fake, "burst");
-    if (number > 0)
-        burst(fake, number);
-    number = option_number(fake, "start-signal");
-    if (number > 0)
-        end_by_signal(number);
-    if (has_option(fake, "start-triple-fault"))
-        stop(fake, 3, "triple-fault");
+        print(fake, "fake: hanging\r\n", 15);
+    else
+        run(fake);
+}
+
+static void reset(struct fake *fake, uint32_t serial)
+{
+    reply(fake, serial, 0);
+    if (has_option(fake, "reset-close"))
+        close_control(fake);
+    else if (!has_option(fake, "ignore-reset"))
+        reset_done(fake, has_option(fake, "guest-reset") ? 0 : 1);
 }
 
 static void handle(struct fake *fake, const uint8_t *datagram, size_t length)
@@ -364,8 +399,7 @@ static void handle(struct fake *fake, const uint8_t *datagram, size_t length)
     bool paused = fake->state == RT_STATE_PAUSED;
 
     if (length < sizeof(head)) {
-        close(fake->control);
-        fake->control = -1;
+        close_control(fake);
         return;
     }
     memcpy(&head, datagram, sizeof(head));
@@ -387,10 +421,7 @@ static void handle(struct fake *fake, const uint8_t *datagram, size_t length)
         if (!has_option(fake, "ignore-off"))
             stop(fake, 2, "host-power-off");
         break;
-    case RT_RESET:
-        reply(fake, head.serial, 0);
-        reset_done(fake, 1);
-        break;
+    case RT_RESET: reset(fake, head.serial); break;
     case RT_PAUSE:
         if (fake->state != RT_STATE_RUNNING) {
             reply(fake, head.serial, -EALREADY);
@@ -411,6 +442,8 @@ static void handle(struct fake *fake, const uint8_t *datagram, size_t length)
             break;
         }
         reply(fake, head.serial, 0);
+        if (has_option(fake, "ignore-resume"))
+            break;
         fake->state = RT_STATE_RUNNING;
         send_state(fake, 0, "");
         break;
@@ -420,9 +453,14 @@ static void handle(struct fake *fake, const uint8_t *datagram, size_t length)
     case RT_CONSOLE_SEEN:
         fake->seen_count++;
         fake->is_announced = false;
+        if (has_option(fake, "chatty"))
+            print(fake, "fake: chat\r\n", 12);
         announce(fake);
         break;
-    case RT_GET_STATISTICS: send_statistics(fake, head.serial); break;
+    case RT_GET_STATISTICS:
+        if (!has_option(fake, "ignore-statistics"))
+            send_statistics(fake, head.serial);
+        break;
     default: reply(fake, head.serial, -EPROTO); break;
     }
 }
@@ -458,6 +496,16 @@ static void accept_controller(struct fake *fake)
     send_with_descriptor(connection, &hello, sizeof(hello), ring);
     send_state(fake, 0, "");
     announce(fake);
+}
+
+/* Hangs for as long as somebody could mind. */
+static void hang(void)
+{
+    struct pollfd launcher = {.fd = RT_LAUNCH_DESCRIPTOR};
+
+    while (poll(&launcher, 1, -1) < 0)
+        continue;
+    _exit(0);
 }
 
 /* What the driver owes every runtime. */
@@ -522,7 +570,7 @@ static void receive_launch(struct fake *fake, const char *program)
         if (strstr(program, "probe-crashed") != NULL)
             end_by_signal(SIGSYS);
         if (strstr(program, "probe-hangs") != NULL)
-            pause();
+            hang();
         return;
     }
 
@@ -570,8 +618,8 @@ static void obey_launch_options(const struct fake *fake)
     number = option_number(fake, "launch-exit");
     if (number >= 0)
         _exit(number);
-    while (has_option(fake, "launch-hang"))
-        pause();
+    if (has_option(fake, "launch-hang"))
+        hang();
 }
 
 int main(int argc, char **argv)
@@ -613,14 +661,19 @@ int main(int argc, char **argv)
         };
         uint8_t datagram[RT_MESSAGE_MAX];
 
-        if (poll(polls, 2, -1) < 0 && errno != EINTR)
+        int count = poll(polls, 2, fake.control < 0 ? ORPHAN_SECONDS * 1000 : -1);
+
+        if (count < 0 && errno != EINTR)
             return 3;
+        if (count == 0) {
+            fprintf(stderr, "fake-runtime: no controller for %d seconds\n", ORPHAN_SECONDS);
+            return 4;
+        }
         if (polls[0].revents != 0) {
             ssize_t length = recv(fake.control, datagram, sizeof(datagram), 0);
 
             if (length <= 0) {
-                close(fake.control);
-                fake.control = -1;
+                close_control(&fake);
             } else {
                 handle(&fake, datagram, (size_t)length);
             }

@@ -17,7 +17,7 @@
 
 static gboolean on_hang(gpointer what)
 {
-    g_error("nothing happens any more: waiting for %s", (const char *)what);
+    g_error("%s: nothing happens any more: waiting for %s", g_test_get_path(), (const char *)what);
     return G_SOURCE_REMOVE;
 }
 
@@ -28,6 +28,55 @@ void wait_until(const char *what, Condition condition, gpointer user_data)
     while (!condition(user_data))
         g_main_context_iteration(NULL, TRUE);
     g_source_remove(watchdog);
+}
+
+/* ---- threads ------------------------------------------------------------------------------ */
+
+/* As many as GLib has for tasks. */
+#define TASK_THREADS 10
+
+static void hold_thread(GTask *task, gpointer source, gpointer task_data, GCancellable *cancellable)
+{
+    ThreadHold *hold = task_data;
+
+    g_mutex_lock(&hold->lock);
+    hold->held++;
+    g_cond_broadcast(&hold->changed);
+    while (!hold->is_released)
+        g_cond_wait(&hold->changed, &hold->lock);
+    hold->held--;
+    g_cond_broadcast(&hold->changed);
+    g_mutex_unlock(&hold->lock);
+    g_task_return_boolean(task, TRUE);
+}
+
+void hold_threads(ThreadHold *hold)
+{
+    *hold = (ThreadHold){0};
+    g_mutex_init(&hold->lock);
+    g_cond_init(&hold->changed);
+    for (guint i = 0; i < TASK_THREADS; i++) {
+        g_autoptr(GTask) task = g_task_new(NULL, NULL, NULL, NULL);
+
+        g_task_set_task_data(task, hold, NULL);
+        g_task_run_in_thread(task, hold_thread);
+    }
+    g_mutex_lock(&hold->lock);
+    while (hold->held < TASK_THREADS)
+        g_cond_wait(&hold->changed, &hold->lock);
+    g_mutex_unlock(&hold->lock);
+}
+
+void release_threads(ThreadHold *hold)
+{
+    g_mutex_lock(&hold->lock);
+    hold->is_released = TRUE;
+    g_cond_broadcast(&hold->changed);
+    while (hold->held > 0)
+        g_cond_wait(&hold->changed, &hold->lock);
+    g_mutex_unlock(&hold->lock);
+    g_cond_clear(&hold->changed);
+    g_mutex_clear(&hold->lock);
 }
 
 /* ---- tasks -------------------------------------------------------------------------------- */
@@ -41,6 +90,7 @@ GTask *new_task(GCancellable *cancellable)
 {
     GTask *task = g_task_new(NULL, cancellable, on_task_done, NULL);
 
+    g_task_set_check_cancellable(task, FALSE);
     /* One for the driver, one for finish_…(). */
     return g_object_ref(task);
 }
@@ -73,6 +123,8 @@ static void on_event(TbxEventRecord *event, gpointer user_data)
     Harness *harness = user_data;
 
     g_ptr_array_add(harness->events, tbx_event_record_ref(event));
+    if (harness->on_event != NULL)
+        harness->on_event(event, harness->on_event_data);
 }
 
 static void on_lost(const GError *error, gpointer user_data)

@@ -17,6 +17,8 @@ typedef struct {
     TbxDriver *driver; /* NULL while closed */
     TbxEventSink *sink;
     GPtrArray *events; /* of TbxEventRecord, all since the driver was opened */
+    void (*on_event)(TbxEventRecord *event, gpointer user_data); /* nullable: hears of each */
+    gpointer on_event_data;
 } Harness;
 
 /* Makes the files, and opens the driver. */
@@ -37,7 +39,21 @@ void harness_close(Harness *harness);
 typedef gboolean (*Condition)(gpointer user_data);
 void wait_until(const char *what, Condition condition, gpointer user_data);
 
-/* Waits for a task made by new_task() and returns its result. */
+/* Keeps the threads of GTask busy, so that what the driver does in them has to wait: writes and copies that
+ * a test begins are still on their way until it releases. GLib makes another thread for a queue that does
+ * not move within a tenth of a second, so a test may only be kinder for this than it wants to be. */
+typedef struct {
+    GMutex lock;
+    GCond changed;
+    guint held; /* threads */
+    gboolean is_released;
+} ThreadHold;
+
+void hold_threads(ThreadHold *hold);
+void release_threads(ThreadHold *hold);
+
+/* Waits for a task made by new_task() and returns its result: what it did counts even if the caller
+ * withdrew meanwhile, as for the public entries. */
 GTask *new_task(GCancellable *cancellable);
 gpointer finish_pointer(GTask *task, GError **error);
 gboolean finish_boolean(GTask *task, GError **error);

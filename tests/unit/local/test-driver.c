@@ -2,9 +2,13 @@
 /*
  * The local driver as a whole, over the fake runtime: what a user of it sees, and what is left on the
  * host afterwards.
+ *
+ * The linker puts the __wrap_ functions below in front of the functions of that name.
+ * LINK: -Wl,--wrap=tbx_socket_connect_at,--wrap=tbx_host_check_kvm_version,--wrap=g_timeout_source_new
  */
 #include <errno.h>
 #include <glib/gstdio.h>
+#include <gmodule.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -27,6 +31,43 @@
 #define DELETE   TENBOX_VM_ACTION_DELETE
 
 /* A file or folder of a VM. */
+/* ---- in front of the driver --------------------------------------------------------------- */
+
+/* Called once while a connection is being made anew: the old one is known to be lost, and the greeting of
+ * the runtime has not been looked at. */
+static GSourceFunc on_reconnecting;
+static gpointer on_reconnecting_data;
+/* Whether anything passes for KVM. */
+static gboolean is_kvm_believed;
+/* The driver's timers run a hundred times as fast: they are there for what never happens. */
+static gboolean is_clock_fast;
+
+int __real_tbx_socket_connect_at(int folder_fd, const char *name, GError **error);
+gboolean __real_tbx_host_check_kvm_version(int fd, GError **error);
+GSource *__real_g_timeout_source_new(guint interval);
+int __wrap_tbx_socket_connect_at(int folder_fd, const char *name, GError **error);
+gboolean __wrap_tbx_host_check_kvm_version(int fd, GError **error);
+/* Visible, since the linker looks at what GLib itself calls, too. */
+G_MODULE_EXPORT GSource *__wrap_g_timeout_source_new(guint interval);
+
+int __wrap_tbx_socket_connect_at(int folder_fd, const char *name, GError **error)
+{
+    if (on_reconnecting != NULL)
+        g_idle_add_full(G_PRIORITY_HIGH, on_reconnecting, on_reconnecting_data, NULL);
+    on_reconnecting = NULL;
+    return __real_tbx_socket_connect_at(folder_fd, name, error);
+}
+
+gboolean __wrap_tbx_host_check_kvm_version(int fd, GError **error)
+{
+    return is_kvm_believed || __real_tbx_host_check_kvm_version(fd, error);
+}
+
+GSource *__wrap_g_timeout_source_new(guint interval)
+{
+    return __real_g_timeout_source_new(is_clock_fast ? interval / 100 : interval);
+}
+
 static char *vm_path(const Harness *harness, const char *id, const char *name)
 {
     return g_build_filename(harness->folder, "vms", id, name, NULL);
