@@ -7,7 +7,10 @@
 #include "libtenbox/wire/wire-error.h"
 
 /* The largest piece that a read returns, whatever it asks for. */
-#define READ_MAX 65536u
+#define READ_MAX   65536u
+/* How often a read looks at the ring: a finished ring, the next one and a writer that overtakes need less;
+ * a hostile one overtakes forever. */
+#define READ_TURNS 4
 
 struct _TbxConsole {
     grefcount references; /* one for the owner, one for each stream */
@@ -71,6 +74,8 @@ static GTask *take_read(Stream *stream)
     return g_steal_pointer(&stream->reading);
 }
 
+static void wake_streams(TbxLocalConsole *self);
+
 /* Bytes for @stream, NULL when there are none now. */
 static GBytes *read_ring(Stream *stream, gsize maximum)
 {
@@ -78,7 +83,7 @@ static GBytes *read_ring(Stream *stream, gsize maximum)
     gsize size = MIN(maximum, READ_MAX);
     g_autofree guint8 *buffer = g_malloc(size);
 
-    for (;;) {
+    for (guint turn = 0; turn < READ_TURNS; turn++) {
         guint64 lost;
         gsize length = tbx_console_ring_read(stream->ring, &stream->position, buffer, size, &lost);
 
@@ -94,6 +99,9 @@ static GBytes *read_ring(Stream *stream, gsize maximum)
         stream->ring = tbx_console_ring_ref(console->ring);
         stream->position = 0;
     }
+    /* Everybody else first. */
+    wake_streams(console);
+    return NULL;
 }
 
 /* Completes the read that waits, if it can be. */

@@ -1,14 +1,34 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Reading a console ring that somebody else writes, honestly or not.
+ *
+ * The linker puts the __wrap_ function below in front of the function of that name.
+ * LINK: -Wl,--wrap=tbx_console_ring_read
  */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "libtenbox/local/console-ring.h"
+#include "libtenbox/local/console.h"
 #include "tests/unit/local/harness.h"
+
+/* Whether a writer overtakes each read. */
+static gboolean is_runaway;
+
+gsize __real_tbx_console_ring_read(TbxConsoleRing *self, guint64 *position, void *buffer,
+                                   gsize size, guint64 *ret_lost);
+gsize __wrap_tbx_console_ring_read(TbxConsoleRing *self, guint64 *position, void *buffer,
+                                   gsize size, guint64 *ret_lost);
+
+gsize __wrap_tbx_console_ring_read(TbxConsoleRing *self, guint64 *position, void *buffer,
+                                   gsize size, guint64 *ret_lost)
+{
+    if (!is_runaway)
+        return __real_tbx_console_ring_read(self, position, buffer, size, ret_lost);
+    *ret_lost = 1;
+    return 0;
+}
 
 /* The writer's view of the same ring. */
 static struct rt_console_ring *map_writer(TbxConsoleRing *ring)
@@ -156,6 +176,40 @@ static void test_race(void)
     munmap(writer.shared, sizeof(*writer.shared));
 }
 
+static void ignore_input(const guint8 *data, gsize length, gpointer user_data)
+{
+}
+
+/* A writer whose position runs away takes every byte back while it is read: that costs its reader the
+ * answer, and others nothing. */
+static void test_runaway(void)
+{
+    g_autoptr(TbxConsoleRing) ring = tbx_console_ring_new(NULL);
+    g_autoptr(TbxLocalConsole) console = tbx_local_console_new(ignore_input, NULL);
+    g_autoptr(TbxConsoleStream) stream = NULL;
+    g_autoptr(GBytes) bytes = NULL;
+    struct rt_console_ring *shared = map_writer(ring);
+    GTask *task = new_task(NULL);
+
+    tbx_local_console_attach(console, ring);
+    stream = tbx_local_console_open_stream(console, TRUE, NULL);
+    write_bytes(shared, 100);
+    /* No main loop can tell of one that does not turn. */
+    alarm(60);
+    is_runaway = TRUE;
+    tbx_console_stream_read(stream, 65536, task);
+    for (guint i = 0; i < 10; i++)
+        g_main_context_iteration(NULL, TRUE);
+    is_runaway = FALSE;
+    g_assert_null(g_object_get_data(G_OBJECT(task), "done"));
+    /* It is looked at again without another word of the writer. */
+    bytes = finish_pointer(task, NULL);
+    alarm(0);
+    g_assert_cmpuint(g_bytes_get_size(bytes), ==, 100);
+    g_assert_cmpuint(stream->skipped, >=, 10);
+    munmap(shared, sizeof(*shared));
+}
+
 static int make_memfd(gsize size, int seals)
 {
     int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -201,6 +255,7 @@ int main(int argc, char **argv)
     g_test_add_func("/console-ring/loss", test_loss);
     g_test_add_func("/console-ring/hostile-position", test_hostile_position);
     g_test_add_func("/console-ring/race", test_race);
+    g_test_add_func("/console-ring/runaway", test_runaway);
     g_test_add_func("/console-ring/foreign", test_foreign_rings);
     return g_test_run();
 }
