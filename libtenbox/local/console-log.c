@@ -18,6 +18,8 @@
 #define LOG_SHOWN_MAX (1u << 20)
 /* Pieces per job, so that a guest that prints forever cannot keep a thread forever. */
 #define PIECES_MAX    64
+/* Rings of boots that no job has come to yet. */
+#define RINGS_MAX     8
 
 struct _TbxConsoleLog {
     gatomicrefcount references; /* atomic: a worker may drop the last one */
@@ -25,9 +27,8 @@ struct _TbxConsoleLog {
     int run_fd;                 /* const */
     TbxConsoleRing *ring;       /* home */
     guint64 position;           /* home between jobs, the job's while one runs */
-    TbxConsoleRing *next_ring;  /* home; attached while a job ran */
-    guint64 next_position;      /* home */
-    GQueue readers;             /* home; of GTask with the line count as data */
+    GQueue next_rings;          /* home; of NextRing, attached while a job ran, oldest first */
+    GQueue readers;             /* home; of GTask: those who wait for a job that is to begin */
     gboolean is_working;        /* home */
     gboolean has_news;          /* home; since the job began */
     gboolean is_closed;         /* home */
@@ -35,11 +36,25 @@ struct _TbxConsoleLog {
 };
 
 typedef struct {
+    TbxConsoleRing *ring;
+    guint64 position;
+} NextRing;
+
+typedef struct {
     TbxConsoleLog *log;
     TbxConsoleRing *ring;
     guint64 position;
-    TbxLock *lock; /* until the thread has finished */
+    GQueue readers; /* home; those for whom the file is up to date when this has been done */
+    TbxLock *lock;  /* until the thread has finished */
 } CopyJob;
+
+static void next_ring_free(gpointer data)
+{
+    NextRing *next = data;
+
+    tbx_console_ring_unref(next->ring);
+    g_free(next);
+}
 
 TbxConsoleLog *tbx_console_log_new(int vm_folder_fd, TbxLock *lock)
 {
@@ -60,7 +75,7 @@ void tbx_console_log_unref(TbxConsoleLog *self)
     tbx_fd_close(&self->logs_fd);
     tbx_fd_close(&self->run_fd);
     tbx_console_ring_unref(self->ring);
-    tbx_console_ring_unref(self->next_ring);
+    g_queue_clear_full(&self->next_rings, next_ring_free);
     g_queue_clear_full(&self->readers, g_object_unref);
     g_free(self);
 }
@@ -168,6 +183,7 @@ static void copy_job_free(CopyJob *job)
 {
     tbx_lock_unref(job->lock);
     tbx_console_ring_unref(job->ring);
+    g_queue_clear_full(&job->readers, g_object_unref);
     tbx_console_log_unref(job->log);
     g_free(job);
 }
@@ -189,26 +205,29 @@ static void read_thread(GTask *task, gpointer source, gpointer task_data, GCance
         g_task_return_error(task, error);
 }
 
-/* The file is up to date as of now: those who wanted to read it may. */
-static void serve_readers(TbxConsoleLog *self)
+/* The file is up to date as of their question: those who wanted to read it may. */
+static void serve_readers(GQueue *readers)
 {
     GTask *task;
 
-    while ((task = g_queue_pop_head(&self->readers)) != NULL) {
+    while ((task = g_queue_pop_head(readers)) != NULL) {
         g_task_run_in_thread(task, read_thread);
         g_object_unref(task);
     }
 }
 
-/* Goes on with the ring attached meanwhile. */
+/* Goes on with a ring attached meanwhile. */
 static void take_next_ring(TbxConsoleLog *self)
 {
-    if (self->next_ring == NULL)
+    NextRing *next = g_queue_pop_head(&self->next_rings);
+
+    if (next == NULL)
         return;
     tbx_console_ring_unref(self->ring);
-    self->ring = g_steal_pointer(&self->next_ring);
-    self->position = self->next_position;
+    self->ring = g_steal_pointer(&next->ring);
+    self->position = next->position;
     self->has_news = TRUE;
+    next_ring_free(next);
 }
 
 static void copy_done(GObject *source, GAsyncResult *result, gpointer user_data)
@@ -218,8 +237,9 @@ static void copy_done(GObject *source, GAsyncResult *result, gpointer user_data)
 
     self->is_working = FALSE;
     self->position = job->position;
+    serve_readers(&job->readers);
     if (self->is_closed) {
-        serve_readers(self);
+        serve_readers(&self->readers);
         return;
     }
     if (self->position < tbx_console_ring_get_position(self->ring) && self->has_news) {
@@ -230,7 +250,7 @@ static void copy_done(GObject *source, GAsyncResult *result, gpointer user_data)
     if (self->has_news)
         begin_work(self);
     else
-        serve_readers(self);
+        serve_readers(&self->readers);
 }
 
 static void begin_work(TbxConsoleLog *self)
@@ -245,6 +265,11 @@ static void begin_work(TbxConsoleLog *self)
     job->ring = tbx_console_ring_ref(self->ring);
     job->position = self->position;
     job->lock = tbx_lock_ref(self->lock);
+    /* What they wanted to see may be in the last ring. */
+    if (g_queue_is_empty(&self->next_rings)) {
+        job->readers = self->readers;
+        g_queue_init(&self->readers);
+    }
     self->is_working = TRUE;
     self->has_news = FALSE;
     g_task_set_task_data(task, job, (GDestroyNotify)copy_job_free);
@@ -253,13 +278,15 @@ static void begin_work(TbxConsoleLog *self)
 
 void tbx_console_log_attach(TbxConsoleLog *self, TbxConsoleRing *ring, gboolean is_adopted)
 {
-    guint64 position = is_adopted ? load_position(self) : 0;
+    NextRing *next = g_new0(NextRing, 1);
 
+    next->ring = tbx_console_ring_ref(ring);
+    next->position = is_adopted ? load_position(self) : 0;
     if (!is_adopted)
         save_position(self, 0);
-    tbx_console_ring_unref(self->next_ring);
-    self->next_ring = tbx_console_ring_ref(ring);
-    self->next_position = position;
+    g_queue_push_tail(&self->next_rings, next);
+    if (self->next_rings.length > RINGS_MAX)
+        next_ring_free(g_queue_pop_head(&self->next_rings));
     if (self->is_working || self->is_closed)
         return;
     if (self->ring != NULL && self->position < tbx_console_ring_get_position(self->ring)) {
@@ -297,7 +324,7 @@ void tbx_console_log_read_async(TbxConsoleLog *self, guint line_count, GAsyncRea
     else if (self->ring != NULL && !self->is_closed)
         begin_work(self);
     else
-        serve_readers(self);
+        serve_readers(&self->readers);
 }
 
 char *tbx_console_log_read_finish(GAsyncResult *result, GError **error)

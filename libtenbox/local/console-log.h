@@ -30,7 +30,8 @@ void tbx_console_log_unref(TbxConsoleLog *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TbxConsoleLog, tbx_console_log_unref)
 
 /* From now on @ring is copied: from its beginning, or from where the last daemon stopped. What is left
- * of the ring before is copied first. */
+ * of the rings before is copied first; when so many wait for a slow disk that memory matters, the oldest
+ * are given up. */
 void tbx_console_log_attach(TbxConsoleLog *self, TbxConsoleRing *ring, gboolean is_adopted);
 
 /* There is something new in the ring. Cheap. */
@@ -40,7 +41,7 @@ void tbx_console_log_notify(TbxConsoleLog *self);
  * tbx_console_log_read_async:
  * @line_count: how many of the last lines; 0 = all
  *
- * Brings the file up to date, then reads it.
+ * Brings the file up to date as of now, then reads it: a guest that never falls silent holds nobody up.
  */
 void tbx_console_log_read_async(TbxConsoleLog *self, guint line_count, GAsyncReadyCallback callback,
                                 gpointer user_data);
