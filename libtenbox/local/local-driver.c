@@ -14,6 +14,7 @@
 #include "libtenbox/local/doctor.h"
 #include "libtenbox/local/host.h"
 #include "libtenbox/local/paths.h"
+#include "libtenbox/local/sources.h"
 #include "libtenbox/local/vm.h"
 #include "libtenbox/wire/json-guard.h"
 #include "libtenbox/wire/wire-error.h"
@@ -222,6 +223,7 @@ typedef struct {
     LocalDriver *driver; /* a reference */
     char *id;
     TbxVmDefinition *definition;
+    GError *failure; /* nullable: of what came after the folder was made */
     GTask *task;
 } Creation;
 
@@ -229,22 +231,28 @@ static void creation_free(Creation *creation)
 {
     g_free(creation->id);
     tbx_vm_definition_free(creation->definition);
+    g_clear_error(&creation->failure);
     g_object_unref(creation->task);
     tbx_driver_unref(&creation->driver->base);
     g_free(creation);
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Creation, creation_free)
 
-static void on_withdrawn(GObject *source, GAsyncResult *result, gpointer user_data)
+/* Gives the name back and tells the caller; takes @error. */
+static void fail_creation(Creation *creation, GError *error)
+{
+    tbx_registry_release_name(creation->driver->context.registry, creation->definition->name);
+    g_task_return_error(creation->task, error);
+}
+
+static void on_creation_undone(GObject *source, GAsyncResult *result, gpointer user_data)
 {
     g_autoptr(Creation) creation = user_data;
     g_autoptr(GError) error = NULL;
 
     if (!tbx_registry_delete_finish(result, &error))
-        g_warning("the VM %s, withdrawn while it was made, is still there: %s", creation->id,
-                  error->message);
-    tbx_registry_release_name(creation->driver->context.registry, creation->definition->name);
-    (void)g_task_return_error_if_cancelled(creation->task);
+        g_warning("VM %s: %s", creation->id, error->message);
+    fail_creation(creation, g_steal_pointer(&creation->failure));
 }
 
 static void on_created(GObject *source, GAsyncResult *result, gpointer user_data)
@@ -253,23 +261,23 @@ static void on_created(GObject *source, GAsyncResult *result, gpointer user_data
     LocalDriver *self = creation->driver;
     TbxRegistry *registry = self->context.registry;
     GError *error = NULL;
-    int folder_fd = -1;
-    const char *id;
+    int folder_fd;
     TbxLocalVm *vm;
 
-    if (tbx_registry_create_finish(result, &error))
-        folder_fd = tbx_registry_open_vm_folder(registry, creation->id, &error);
-    if (folder_fd < 0) {
-        tbx_registry_release_name(registry, creation->definition->name);
-        g_task_return_error(creation->task, error);
+    if (!tbx_registry_create_finish(result, &error)) {
+        fail_creation(creation, error);
         return;
     }
-    if (g_cancellable_is_cancelled(g_task_get_cancellable(creation->task)) &&
-        !self->context.is_closed) {
-        /* The files were there before the caller withdrew, but nobody has seen the VM yet. */
-        close(folder_fd);
-        id = creation->id;
-        tbx_registry_delete_async(registry, id, on_withdrawn, g_steal_pointer(&creation));
+    folder_fd = tbx_registry_open_vm_folder(registry, creation->id, &creation->failure);
+    /* The files may have been there before the caller withdrew, but nobody has seen the VM yet. */
+    if (folder_fd >= 0 && !self->context.is_closed)
+        (void)g_cancellable_set_error_if_cancelled(g_task_get_cancellable(creation->task),
+                                                   &creation->failure);
+    if (creation->failure != NULL) {
+        /* A VM that was reported as failed must not turn up later. */
+        tbx_fd_close(&folder_fd);
+        tbx_registry_delete_async(registry, creation->id, on_creation_undone, creation);
+        g_steal_pointer(&creation);
         return;
     }
     /* From here on it is too late to withdraw. */

@@ -18,6 +18,10 @@
 #include "libtenbox/wire/json-guard.h"
 #include "libtenbox/wire/wire-error.h"
 
+/* A new kernel or initrd in the making. */
+#define KERNEL_TEMPORARY ".kernel.tmp"
+#define INITRD_TEMPORARY ".initrd.tmp"
+
 struct _TbxRegistry {
     gatomicrefcount references; /* atomic */
     char *folder;               /* const */
@@ -69,7 +73,9 @@ TbxRegistry *tbx_registry_open(const char *folder, const char *served_at, GError
     if (self->folder_fd < 0)
         return NULL;
     self->lock = tbx_lock_take(self->folder_fd, folder, served_at, error);
-    if (self->lock == NULL || !tbx_folder_make_at(self->folder_fd, TBX_PATH_VMS, 0700, error))
+    /* Durable whoever made it: the one who did may have crashed before it was. */
+    if (self->lock == NULL || !tbx_folder_make_at(self->folder_fd, TBX_PATH_VMS, 0700, error) ||
+        !tbx_folder_sync(self->folder_fd, error))
         return NULL;
     self->vms_fd = tbx_folder_open_at(self->folder_fd, TBX_PATH_VMS, error);
     if (self->vms_fd < 0)
@@ -127,6 +133,12 @@ GPtrArray *tbx_registry_list_ids(TbxRegistry *self, GError **error)
     return g_steal_pointer(&ids);
 }
 
+static void remove_temporaries(int vm_folder_fd)
+{
+    (void)unlinkat(vm_folder_fd, KERNEL_TEMPORARY, 0);
+    (void)unlinkat(vm_folder_fd, INITRD_TEMPORARY, 0);
+}
+
 int tbx_registry_open_vm_folder(TbxRegistry *self, const char *id, GError **error)
 {
     TBX_AUTO_FD fd = tbx_folder_open_at(self->vms_fd, id, error);
@@ -135,6 +147,7 @@ int tbx_registry_open_vm_folder(TbxRegistry *self, const char *id, GError **erro
     if (fd < 0 || !tbx_folder_make_at(fd, TBX_PATH_RUN, 0700, error) ||
         !tbx_folder_make_at(fd, TBX_PATH_LOGS, 0700, error))
         return -1;
+    remove_temporaries(fd);
     return tbx_fd_take(&fd);
 }
 
@@ -317,19 +330,13 @@ gboolean tbx_registry_create_finish(GAsyncResult *result, GError **error)
  * initrd; each file is whole, and the VM is stopped. */
 static gboolean replace_files(Job *job, GCancellable *cancellable, GError **error)
 {
-    const char *const kernel = ".kernel.tmp", *const initrd = ".initrd.tmp";
     int fd = job->vm_folder_fd;
 
-    (void)unlinkat(fd, kernel, 0);
-    (void)unlinkat(fd, initrd, 0);
-    if (!copy_file(job->kernel_path, fd, kernel, "kernel", cancellable, error) ||
-        !copy_file(job->initrd_path, fd, initrd, "initrd", cancellable, error)) {
-        (void)unlinkat(fd, kernel, 0);
-        (void)unlinkat(fd, initrd, 0);
+    if (!copy_file(job->kernel_path, fd, KERNEL_TEMPORARY, "kernel", cancellable, error) ||
+        !copy_file(job->initrd_path, fd, INITRD_TEMPORARY, "initrd", cancellable, error))
         return FALSE;
-    }
-    if ((job->kernel_path != NULL && renameat(fd, kernel, fd, TBX_PATH_KERNEL) < 0) ||
-        (job->initrd_path != NULL && renameat(fd, initrd, fd, TBX_PATH_INITRD) < 0)) {
+    if ((job->kernel_path != NULL && renameat(fd, KERNEL_TEMPORARY, fd, TBX_PATH_KERNEL) < 0) ||
+        (job->initrd_path != NULL && renameat(fd, INITRD_TEMPORARY, fd, TBX_PATH_INITRD) < 0)) {
         tbx_errno_set(error, errno, NULL, "A file of the VM could not be replaced");
         return FALSE;
     }
@@ -339,10 +346,12 @@ static gboolean replace_files(Job *job, GCancellable *cancellable, GError **erro
 static void replace_thread(GTask *task, gpointer source, gpointer task_data,
                            GCancellable *cancellable)
 {
+    Job *job = task_data;
     GError *error = NULL;
 
-    (void)replace_files(task_data, cancellable, &error);
-    return_result(task, task_data, error);
+    if (!replace_files(job, cancellable, &error))
+        remove_temporaries(job->vm_folder_fd);
+    return_result(task, job, error);
 }
 
 void tbx_registry_replace_files_async(TbxRegistry *self, int vm_folder_fd, const char *kernel_path,
@@ -356,6 +365,31 @@ void tbx_registry_replace_files_async(TbxRegistry *self, int vm_folder_fd, const
 }
 
 gboolean tbx_registry_replace_files_finish(GAsyncResult *result, GError **error)
+{
+    return g_task_propagate_boolean(G_TASK(result), error);
+}
+
+static void remove_initrd_thread(GTask *task, gpointer source, gpointer task_data,
+                                 GCancellable *cancellable)
+{
+    Job *job = task_data;
+    GError *error = NULL;
+
+    if (unlinkat(job->vm_folder_fd, TBX_PATH_INITRD, 0) < 0 && errno != ENOENT)
+        tbx_errno_set(&error, errno, NULL, "The old initrd could not be removed");
+    return_result(task, job, error);
+}
+
+void tbx_registry_remove_initrd_async(TbxRegistry *self, int vm_folder_fd,
+                                      GAsyncReadyCallback callback, gpointer user_data)
+{
+    Job *job = job_new(self, NULL, NULL, NULL, NULL);
+
+    job->vm_folder_fd = fcntl(vm_folder_fd, F_DUPFD_CLOEXEC, 3);
+    run_job(job, remove_initrd_thread, NULL, callback, user_data);
+}
+
+gboolean tbx_registry_remove_initrd_finish(GAsyncResult *result, GError **error)
 {
     return g_task_propagate_boolean(G_TASK(result), error);
 }

@@ -48,7 +48,8 @@ int tbx_registry_get_folder_fd(TbxRegistry *self);
 /* (transfer full): the ids there are, sorted. Removes what crashes left. */
 GPtrArray *tbx_registry_list_ids(TbxRegistry *self, GError **error);
 
-/* A descriptor that the caller owns; -1 with @error set. */
+/* A descriptor that the caller owns; -1 with @error set. What a crashed change of files left in it is
+ * removed. */
 int tbx_registry_open_vm_folder(TbxRegistry *self, const char *id, GError **error);
 
 /* Reads vm.json of an open VM folder. */
@@ -83,12 +84,18 @@ gboolean tbx_registry_create_finish(GAsyncResult *result, GError **error);
  * @kernel_path: (nullable): absolute path of a new kernel
  * @initrd_path: (nullable): absolute path of a new initrd
  *
- * A failure while copying changes nothing. "file-unreadable" with the field.
+ * A failure while copying changes nothing. "file-unreadable" with the field. When the call is cancelled
+ * too late, it succeeds.
  */
 void tbx_registry_replace_files_async(TbxRegistry *self, int vm_folder_fd, const char *kernel_path,
                                       const char *initrd_path, GCancellable *cancellable,
                                       GAsyncReadyCallback callback, gpointer user_data);
 gboolean tbx_registry_replace_files_finish(GAsyncResult *result, GError **error);
+
+/* Removes the copy of the initrd from an open VM folder whose vm.json does not name it any more. */
+void tbx_registry_remove_initrd_async(TbxRegistry *self, int vm_folder_fd,
+                                      GAsyncReadyCallback callback, gpointer user_data);
+gboolean tbx_registry_remove_initrd_finish(GAsyncResult *result, GError **error);
 
 /* Removes a VM's folder. When it fails the VM is still there; what cannot be removed after the rename is
  * left for the next opening. */

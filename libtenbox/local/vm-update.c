@@ -7,6 +7,7 @@
  * the machine is an operation ("update"), so that no start reads half of it.
  */
 #include "libtenbox/local/host.h"
+#include "libtenbox/local/paths.h"
 #include "libtenbox/local/vm-private.h"
 #include "libtenbox/wire/wire-error.h"
 
@@ -17,6 +18,7 @@ typedef struct {
     TbxVmDefinition *definition;
     char *taken_name; /* nullable: given back when the change fails */
     gboolean is_operation;
+    gboolean drops_initrd;
     GTask *task;
 } Update;
 
@@ -65,12 +67,28 @@ static void finish(Update *update, GError *error)
     update_free(update);
 }
 
+static void on_initrd_removed(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    Update *update = user_data;
+    g_autoptr(GError) error = NULL;
+
+    /* The change has happened; a file that nobody names any more does no harm. */
+    if (!tbx_registry_remove_initrd_finish(result, &error))
+        g_warning("VM %s: %s", update->vm->id, error->message);
+    finish(update, NULL);
+}
+
 static void on_written(GObject *source, GAsyncResult *result, gpointer user_data)
 {
+    Update *update = user_data;
     GError *error = NULL;
 
-    tbx_file_writer_write_finish(result, &error);
-    finish(user_data, error);
+    if (tbx_file_writer_write_finish(result, &error) && update->drops_initrd &&
+        !update->vm->context->is_closed)
+        tbx_registry_remove_initrd_async(update->vm->context->registry, update->vm->folder_fd,
+                                         on_initrd_removed, update);
+    else
+        finish(update, error);
 }
 
 static void write_definition(Update *update)
@@ -82,12 +100,16 @@ static void write_definition(Update *update)
 
 static void on_files_replaced(GObject *source, GAsyncResult *result, gpointer user_data)
 {
+    Update *update = user_data;
     GError *error = NULL;
 
-    if (tbx_registry_replace_files_finish(result, &error))
-        write_definition(user_data);
+    /* The folder may be another driver's by now. */
+    if (tbx_registry_replace_files_finish(result, &error) && update->vm->context->is_closed)
+        tbx_error_set(&error, "closed", NULL, "The driver was closed");
+    if (error == NULL)
+        write_definition(update);
     else
-        finish(user_data, error);
+        finish(update, error);
 }
 
 static gboolean check_update(TbxLocalVm *vm, const TbxVmSpec *spec, GError **error)
@@ -126,6 +148,14 @@ static gboolean reserve(TbxLocalVm *vm, const char *name, gboolean is_operation,
     return FALSE;
 }
 
+/* Whether the change leaves nobody who names the copy of the initrd. A file that somebody put into the
+ * folder under another name is his. */
+static gboolean drops_initrd(const TbxVmDefinition *before, const TbxVmDefinition *after)
+{
+    return g_strcmp0(before->initrd, TBX_PATH_INITRD) == 0 && after->initrd == NULL &&
+           !g_str_equal(after->kernel, TBX_PATH_INITRD);
+}
+
 void tbx_local_vm_update(TbxLocalVm *self, TbxVmSpec *spec, GTask *task)
 {
     gboolean is_operation = (spec->present & ~(guint64)LIVE_FIELDS) != 0;
@@ -150,6 +180,7 @@ void tbx_local_vm_update(TbxLocalVm *self, TbxVmSpec *spec, GTask *task)
     update->definition = tbx_vm_definition_updated(self->definition, spec);
     update->taken_name = is_renamed ? g_strdup(spec->name) : NULL;
     update->is_operation = is_operation;
+    update->drops_initrd = drops_initrd(self->definition, update->definition);
     update->task = task;
     self->is_updating = TRUE;
     if ((spec->present & (TBX_VM_SPEC_KERNEL | TBX_VM_SPEC_INITRD)) != 0)

@@ -1324,6 +1324,20 @@ static void test_create_cancelled(void)
     harness_fini(&harness);
 }
 
+/* Begins a creation and waits for the folder of the VM, whose completion is still to be told. Returns its
+ * path. No main context turns meanwhile, so the folder is polled. */
+static char *create_behind(Harness *harness, TbxVmSpec *spec, GTask *task)
+{
+    g_autofree char *name = NULL;
+
+    tbx_driver_vm_create(harness->driver, spec, task);
+    do {
+        g_thread_yield();
+        name = (g_free(name), list_vms_folder(harness));
+    } while (!tbx_vm_id_is_valid(name));
+    return vm_path(harness, name, NULL);
+}
+
 /* Withdrawn when the files are there, but before the driver has looked at them. */
 static void test_create_withdrawn_late(void)
 {
@@ -1331,25 +1345,46 @@ static void test_create_withdrawn_late(void)
     g_autoptr(TbxVmSpec) spec = NULL;
     g_autoptr(GCancellable) cancellable = g_cancellable_new();
     g_autoptr(GError) error = NULL;
+    g_autofree char *folder = NULL;
     g_autofree char *left = NULL;
     GTask *task;
 
     harness_init(&harness);
     spec = spec_new(&harness, "never", NULL);
     task = new_task(cancellable);
-    tbx_driver_vm_create(harness.driver, spec, task);
-    /* The main loop does not turn here, only the driver's thread works. */
-    do {
-        g_free(left);
-        left = list_vms_folder(&harness);
-    } while (*left == '\0' || strstr(left, TBX_PATH_NEW_PREFIX) != NULL);
+    folder = create_behind(&harness, spec, task);
     g_cancellable_cancel(cancellable);
     g_assert_null(finish_pointer(task, &error));
     g_assert_error(error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
-    g_free(left);
     left = list_vms_folder(&harness);
     g_assert_cmpstr(left, ==, "");
     g_free(create_vm(&harness, "never", NULL));
+    harness_fini(&harness);
+}
+
+/* A VM whose folder cannot be opened was not created, and is not there after a restart. */
+static void test_create_undone(void)
+{
+    Harness harness;
+    g_autoptr(TbxVmSpec) spec = NULL;
+    g_autoptr(GError) error = NULL;
+    g_autofree char *folder = NULL;
+    g_autofree char *aside = NULL;
+    g_autofree char *left = NULL;
+    GTask *task;
+
+    harness_init(&harness);
+    spec = spec_new(&harness, "undone", NULL);
+    task = new_task(NULL);
+    folder = create_behind(&harness, spec, task);
+    aside = g_build_filename(harness.folder, "aside", NULL);
+    g_assert_cmpint(g_rename(folder, aside), ==, 0);
+    g_assert_true(g_file_set_contents(folder, "no folder", -1, NULL));
+    g_assert_null(finish_pointer(task, &error));
+    assert_error(&error, "internal", NULL);
+    left = list_vms_folder(&harness);
+    g_assert_cmpstr(left, ==, "");
+    g_free(create_vm(&harness, "undone", NULL));
     harness_fini(&harness);
 }
 
@@ -1394,6 +1429,9 @@ static void test_update(void)
         g_assert_null(record->initrd);
         g_assert_cmpstr(record->id, ==, id);
     }
+    path = vm_path(&harness, id, "initrd");
+    g_assert_false(g_file_test(path, G_FILE_TEST_EXISTS));
+    g_clear_pointer(&path, g_free);
     /* The old name is free, the new one is taken. */
     {
         g_autoptr(TbxVmSpec) spec = tbx_vm_spec_new();
@@ -1852,7 +1890,7 @@ static void test_broken(void)
     harness_fini(&harness);
 }
 
-/* What a crash left under the names of folders in the making. */
+/* What a crash left under the names of folders and files in the making. */
 static void test_leftovers(void)
 {
     Harness harness;
@@ -1860,6 +1898,7 @@ static void test_leftovers(void)
     g_autofree char *left = NULL;
     static const char *const names[] = {".new-ffffffff-0000-4000-8000-000000000000",
                                         ".old-ffffffff-0000-4000-8000-000000000001"};
+    static const char *const temporaries[] = {".kernel.tmp", ".initrd.tmp"};
 
     harness_init(&harness);
     id = create_vm(&harness, "one", NULL);
@@ -1873,9 +1912,19 @@ static void test_leftovers(void)
         g_assert_true(g_file_set_contents(file, "x", 1, NULL));
         g_assert_cmpint(symlink(harness.kernel, link), ==, 0);
     }
+    for (gsize i = 0; i < G_N_ELEMENTS(temporaries); i++) {
+        g_autofree char *path = vm_path(&harness, id, temporaries[i]);
+
+        g_assert_true(g_file_set_contents(path, "half a", -1, NULL));
+    }
     harness_open(&harness);
     left = list_vms_folder(&harness);
     g_assert_cmpstr(left, ==, id);
+    for (gsize i = 0; i < G_N_ELEMENTS(temporaries); i++) {
+        g_autofree char *path = vm_path(&harness, id, temporaries[i]);
+
+        g_assert_false(g_file_test(path, G_FILE_TEST_EXISTS));
+    }
     /* A link is removed, not what it leads to. */
     g_assert_true(g_file_test(harness.kernel, G_FILE_TEST_EXISTS));
     harness_fini(&harness);
@@ -2121,6 +2170,7 @@ int main(int argc, char **argv)
     g_test_add_func("/local/create/race", test_create_race);
     g_test_add_func("/local/create/cancelled", test_create_cancelled);
     g_test_add_func("/local/create/withdrawn-late", test_create_withdrawn_late);
+    g_test_add_func("/local/create/undone", test_create_undone);
     g_test_add_func("/local/update", test_update);
     g_test_add_func("/local/not-found", test_not_found);
     g_test_add_func("/local/adoption/states", test_adoption);

@@ -477,6 +477,66 @@ static void test_create_faults(void)
     folder_fini(&folder);
 }
 
+/* The folder of all VMs is as durable as what is in it. */
+static void test_open_order(void)
+{
+    Folder folder;
+    g_autofree char *data = NULL;
+    g_autoptr(TbxRegistry) registry = NULL;
+    g_autoptr(GError) error = NULL;
+
+    folder_init(&folder);
+    data = g_build_filename(folder.path, "data", NULL);
+    set_fault(0);
+    registry = tbx_registry_open(data, NULL, &error);
+    g_assert_no_error(error);
+    g_assert_true(g_str_has_suffix(call_names, "mkdir fsync-folder "));
+    folder_fini(&folder);
+}
+
+/* Each system call of a change of files fails once: nothing is left in the making. */
+static void test_replace_files_faults(void)
+{
+    const char *const id = "00000000-0000-4000-8000-000000000001";
+    Folder folder;
+    g_autofree char *data = NULL;
+    g_autofree char *kernel = NULL;
+    g_autofree char *vm = NULL;
+    g_autoptr(TbxRegistry) registry = NULL;
+    gboolean has_succeeded = FALSE;
+    int vm_fd;
+    gint at;
+
+    folder_init(&folder);
+    data = g_build_filename(folder.path, "data", NULL);
+    kernel = g_build_filename(folder.path, "vmlinuz", NULL);
+    vm = g_build_filename(data, "vms", id, NULL);
+    g_assert_true(g_file_set_contents(kernel, "a kernel", -1, NULL));
+    set_fault(0);
+    registry = tbx_registry_open(data, NULL, NULL);
+    g_assert_cmpint(g_mkdir(vm, 0700), ==, 0);
+    vm_fd = tbx_registry_open_vm_folder(registry, id, NULL);
+    for (at = 1; !has_succeeded; at++) {
+        g_autoptr(GAsyncResult) result = NULL;
+        g_autoptr(GError) error = NULL;
+        g_autofree char *left = NULL;
+
+        set_fault(at);
+        tbx_registry_replace_files_async(registry, vm_fd, kernel, kernel, NULL, keep_result,
+                                         &result);
+        wait_until("a change of files", has_result, &result);
+        fault_at = 0;
+        has_succeeded = tbx_registry_replace_files_finish(result, &error);
+        g_assert_true(has_succeeded || g_str_equal(tenbox_error_get_code(error), "no-space"));
+        left = list_folder(vm);
+        g_assert_null(strstr(left, ".tmp"));
+    }
+    g_test_message("%d calls: %s", at - 2, call_names);
+    g_assert_cmpint(at, >, 6);
+    close(vm_fd);
+    folder_fini(&folder);
+}
+
 static void test_delete_fault(void)
 {
     const char *const id = "00000000-0000-4000-8000-000000000001";
@@ -524,7 +584,9 @@ int main(int argc, char **argv)
     g_test_add_func("/files/remove", test_remove);
     g_test_add_func("/files/writer/coalesces", test_writer);
     g_test_add_func("/files/writer/fails", test_writer_fails);
+    g_test_add_func("/registry/open-order", test_open_order);
     g_test_add_func("/registry/create-faults", test_create_faults);
+    g_test_add_func("/registry/replace-files-faults", test_replace_files_faults);
     g_test_add_func("/registry/delete-fault", test_delete_fault);
     return g_test_run();
 }
