@@ -37,6 +37,10 @@ typedef struct {
     GMainContext *home;
     TbxRegistry *registry; /* a reference */
     JsonArray *checks;
+    GSource *cancelled; /* nullable */
+    GSource *closed;
+    GError *end; /* why there will be no answer, while a thread is to be waited for */
+    gboolean is_in_thread;
     gboolean has_failed;
     TbxVmProcess *probe;
     GSource *timer;
@@ -48,6 +52,9 @@ typedef struct {
 static void doctor_free(Doctor *self)
 {
     tbx_source_clear(&self->timer);
+    tbx_source_clear(&self->cancelled);
+    tbx_source_clear(&self->closed);
+    g_clear_error(&self->end);
     tbx_vm_process_free(self->probe);
     g_clear_pointer(&self->checks, json_array_unref);
     g_clear_error(&self->refusal);
@@ -149,11 +156,13 @@ static void check_session(Doctor *self)
 
 typedef struct {
     TbxRegistry *registry; /* a reference */
+    TbxLock *lock;         /* until the thread has finished */
     gint64 free_mb;
 } FolderCheck;
 
 static void folder_check_free(FolderCheck *check)
 {
+    tbx_lock_unref(check->lock);
     tbx_registry_unref(check->registry);
     g_free(check);
 }
@@ -165,10 +174,23 @@ static void folder_thread(GTask *task, gpointer source, gpointer task_data,
     GError *error = NULL;
 
     check->free_mb = tbx_registry_get_free_mb(check->registry);
-    if (tbx_registry_check_writable(check->registry, &error))
-        g_task_return_boolean(task, TRUE);
-    else
+    (void)tbx_registry_check_writable(check->registry, &error);
+    g_clear_pointer(&check->lock, tbx_lock_unref);
+    if (error != NULL)
         g_task_return_error(task, error);
+    else
+        g_task_return_boolean(task, TRUE);
+}
+
+/* Completes without an answer; takes @error. The doctor is gone afterwards. */
+static void give_up(Doctor *self, GError *error)
+{
+    GTask *task = self->task;
+
+    tbx_source_clear(&self->cancelled);
+    tbx_source_clear(&self->closed);
+    g_task_return_error(task, error);
+    g_object_unref(task);
 }
 
 static void finish(Doctor *self)
@@ -180,6 +202,8 @@ static void finish(Doctor *self)
     check_session(self);
     json_object_set_boolean_member(document, "healthy", !self->has_failed);
     json_object_set_array_member(document, "checks", g_steal_pointer(&self->checks));
+    tbx_source_clear(&self->cancelled);
+    tbx_source_clear(&self->closed);
     g_task_return_pointer(task, tbx_json_print_object(document, NULL), g_free);
     g_object_unref(task);
 }
@@ -193,6 +217,11 @@ static void on_folder_checked(GObject *source, GAsyncResult *result, gpointer us
     g_autofree char *space = g_strdup_printf("%" G_GINT64_FORMAT " MiB are free", check->free_mb);
     g_autoptr(GError) error = NULL;
 
+    self->is_in_thread = FALSE;
+    if (self->end != NULL) {
+        give_up(self, g_steal_pointer(&self->end));
+        return;
+    }
     if (g_task_propagate_boolean(G_TASK(result), &error)) {
         detail = g_strdup_printf("%s can be written to", folder);
         add_row(self, "data-folder", "ok", detail, NULL);
@@ -216,6 +245,8 @@ static void check_folder(Doctor *self)
     g_autoptr(GTask) task = g_task_new(NULL, NULL, on_folder_checked, self);
 
     check->registry = tbx_registry_ref(self->registry);
+    check->lock = tbx_lock_ref(tbx_registry_get_lock(self->registry));
+    self->is_in_thread = TRUE;
     g_task_set_task_data(task, check, (GDestroyNotify)folder_check_free);
     g_task_run_in_thread(task, folder_thread);
 }
@@ -348,7 +379,53 @@ static gboolean begin_probe(Doctor *self, int kvm_fd)
     return TRUE;
 }
 
-void tbx_doctor_run_async(TbxRegistry *registry, GCancellable *cancellable,
+/* ---- the end of all ----------------------------------------------------------------------- */
+
+/* Nobody wants the answer any more. Takes @error. */
+static void stop(Doctor *self, GError *error)
+{
+    if (self->probe != NULL) {
+        tbx_source_clear(&self->timer);
+        tbx_vm_process_abandon(g_steal_pointer(&self->probe));
+    }
+    if (!self->is_in_thread) {
+        give_up(self, error);
+        return;
+    }
+    /* It is over in a moment. */
+    g_clear_error(&self->end);
+    self->end = error;
+}
+
+static gboolean on_cancelled(GCancellable *cancellable, gpointer user_data)
+{
+    GError *error = NULL;
+
+    g_cancellable_set_error_if_cancelled(cancellable, &error);
+    stop(user_data, error);
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean on_closed(GCancellable *cancellable, gpointer user_data)
+{
+    stop(user_data, tbx_error_new("closed", NULL, "The driver was closed"));
+    return G_SOURCE_REMOVE;
+}
+
+static GSource *watch_cancellable(Doctor *self, GCancellable *cancellable,
+                                  GCancellableSourceFunc function)
+{
+    GSource *source;
+
+    if (cancellable == NULL)
+        return NULL;
+    source = g_cancellable_source_new(cancellable);
+    g_source_set_callback(source, G_SOURCE_FUNC(function), self, NULL);
+    g_source_attach(source, self->home);
+    return source;
+}
+
+void tbx_doctor_run_async(TbxRegistry *registry, GCancellable *cancellable, GCancellable *closing,
                           GAsyncReadyCallback callback, gpointer user_data)
 {
     Doctor *self = g_new0(Doctor, 1);
@@ -358,6 +435,8 @@ void tbx_doctor_run_async(TbxRegistry *registry, GCancellable *cancellable,
     self->checks = json_array_new();
     self->task = g_task_new(NULL, cancellable, callback, user_data);
     g_task_set_task_data(self->task, self, (GDestroyNotify)doctor_free);
+    self->cancelled = watch_cancellable(self, cancellable, on_cancelled);
+    self->closed = watch_cancellable(self, closing, on_closed);
     if (!begin_probe(self, check_kvm(self)))
         check_folder(self);
 }

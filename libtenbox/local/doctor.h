@@ -13,11 +13,14 @@ G_BEGIN_DECLS
 /**
  * tbx_doctor_run_async:
  * @registry: the open data folder
+ * @cancellable: (nullable): of the caller
+ * @closing: cancelled when the driver is closed
  *
  * Runs all checks: the data folder in a thread, the machine by a runtime in probe mode, which is given
  * the KVM device and nothing else. A fault is a row of the answer, not an error of the call.
+ * G_IO_ERROR_CANCELLED (domain G_IO_ERROR) or "closed", soon: a probe under way is killed.
  */
-void tbx_doctor_run_async(TbxRegistry *registry, GCancellable *cancellable,
+void tbx_doctor_run_async(TbxRegistry *registry, GCancellable *cancellable, GCancellable *closing,
                           GAsyncReadyCallback callback, gpointer user_data);
 
 /* (transfer full) (nullable): JSON text (schema Doctor). */

@@ -27,6 +27,7 @@ typedef struct {
     GHashTable *vms;   /* id → TbxLocalVm */
     GTask *opening;    /* until all VMs have settled */
     guint unsettled;
+    GCancellable *closing; /* for what runs on its own until the driver is closed */
     gboolean is_watched;
     gint64 opened_at;
 } LocalDriver;
@@ -139,6 +140,7 @@ static void local_close(TbxDriver *driver)
     gpointer vm;
 
     self->context.is_closed = TRUE;
+    g_cancellable_cancel(self->closing);
     tbx_operations_close(self->context.operations);
     g_hash_table_iter_init(&iter, self->vms);
     while (g_hash_table_iter_next(&iter, NULL, &vm))
@@ -156,6 +158,7 @@ static void local_free(TbxDriver *driver)
     g_hash_table_unref(self->vms);
     tbx_operations_free(self->context.operations);
     tbx_registry_unref(self->context.registry);
+    g_object_unref(self->closing);
     g_free(self->data_folder);
     g_free(self->served_at);
     g_free(self);
@@ -453,7 +456,9 @@ static void on_doctor_done(GObject *source, GAsyncResult *result, gpointer user_
 
 static void local_doctor(TbxDriver *driver, GTask *task)
 {
-    tbx_doctor_run_async(local_of(driver)->context.registry, g_task_get_cancellable(task),
+    LocalDriver *self = local_of(driver);
+
+    tbx_doctor_run_async(self->context.registry, g_task_get_cancellable(task), self->closing,
                          on_doctor_done, task);
 }
 
@@ -499,6 +504,7 @@ TbxDriver *tbx_local_driver_new(const char *uri, const char *data_folder, const 
     self->data_folder = g_strdup(data_folder);
     self->served_at = g_strdup(served_at);
     self->vms = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, drop_vm);
+    self->closing = g_cancellable_new();
     self->context = (TbxLocalContext){
         .driver = &self->base,
         .operations = tbx_operations_new(on_operation_changed, self, NULL),

@@ -2131,6 +2131,48 @@ static void test_doctor(void)
     harness_fini(&harness);
 }
 
+static gboolean has_child(gpointer unused)
+{
+    return count_children() == 1;
+}
+
+/* A probe that hangs, and a caller or a driver that does not want to wait for its time-out. */
+static void test_doctor_given_up(void)
+{
+    Harness harness;
+    g_autofree char *root = NULL;
+    g_autofree char *hangs = NULL;
+
+    harness_init(&harness);
+    root = g_path_get_dirname(harness.folder);
+    hangs = g_build_filename(root, "probe-hangs", NULL);
+    g_assert_cmpint(symlink(FAKE_RUNTIME, hangs), ==, 0);
+    g_setenv("TENBOX_RUNTIME", hangs, TRUE);
+    is_kvm_believed = TRUE;
+    for (guint i = 0; i < 2; i++) {
+        g_autoptr(GCancellable) cancellable = g_cancellable_new();
+        g_autoptr(GError) error = NULL;
+        GTask *task = new_task(cancellable);
+
+        tbx_driver_doctor(harness.driver, task);
+        wait_until("the probe", has_child, NULL);
+        if (i == 0)
+            g_cancellable_cancel(cancellable);
+        else
+            tbx_driver_close(harness.driver);
+        g_assert_null(finish_pointer(task, &error));
+        if (i == 0)
+            g_assert_error(error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+        else
+            assert_error(&error, "closed", NULL);
+        wait_until("the probe to end", has_no_children, NULL);
+    }
+    is_kvm_believed = FALSE;
+    g_setenv("TENBOX_RUNTIME", FAKE_RUNTIME, TRUE);
+    harness_close(&harness);
+    harness_fini(&harness);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -2190,5 +2232,6 @@ int main(int argc, char **argv)
     g_test_add_func("/local/three-at-once", test_three_at_once);
     g_test_add_func("/local/system", test_system);
     g_test_add_func("/local/doctor", test_doctor);
+    g_test_add_func("/local/doctor-given-up", test_doctor_given_up);
     return g_test_run();
 }
