@@ -36,7 +36,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(TbxLocalConsole, tbx_local_console_close)
  * controller starts with. */
 void tbx_local_console_attach(TbxLocalConsole *self, TbxConsoleRing *ring);
 
-/* The runtime cannot be reached for now: input waits. */
+/* The runtime cannot be reached for now: input waits for tbx_local_console_attach(). */
 void tbx_local_console_disconnect(TbxLocalConsole *self);
 
 /* The process is gone: streams end in order once they have read the rest; writes fail. @stays_open: they

@@ -314,6 +314,10 @@ static void on_probe_credit(guint32 bytes, gpointer user_data)
 {
 }
 
+static void on_probe_disconnected(gpointer user_data)
+{
+}
+
 static void on_probe_unreachable(const GError *error, gpointer user_data)
 {
     /* It has no socket to be reached at; the end of the process follows. */
@@ -326,6 +330,7 @@ static const TbxVmProcessHandlers probe_handlers = {
     .reset_done = on_probe_unexpected_reset,
     .console_output = on_probe_output,
     .console_credit = on_probe_credit,
+    .disconnected = on_probe_disconnected,
     .unreachable = on_probe_unreachable,
     .exited = on_probe_exited,
 };

@@ -69,6 +69,8 @@ struct _TbxLocalVm {
     TbxVmExit *last_exit;
     TbxVmProblem *last_error;
 
+    guint question_count; /* of statistics that wait for their answer */
+
     TbxLocalConsole *console;
     TbxConsoleLog *log;
     TbxFileWriter *definition_writer;

@@ -39,8 +39,8 @@ struct _TbxVmProcess {
     guint attempt;
 
     guint32 serial;
-    GHashTable *requests; /* serial → Request */
-    GSource *failing;     /* fails requests without connection */
+    GQueue requests;  /* of Request without an answer, oldest first */
+    GSource *failing; /* fails requests without connection */
 
     TbxConsoleRing *ring;
     enum rt_state_value state;
@@ -51,6 +51,9 @@ struct _TbxVmProcess {
 };
 
 typedef struct {
+    enum rt_message_type type;
+    guint32 serial;
+    gboolean was_sent;  /* over the present connection, or the last one */
     TbxReplied replied; /* or: */
     TbxAnswered answered;
     guint token;
@@ -61,7 +64,6 @@ static void process_unref(TbxVmProcess *self)
 {
     if (!g_ref_count_dec(&self->references))
         return;
-    g_hash_table_unref(self->requests);
     tbx_console_ring_unref(self->ring);
     tbx_vm_exit_free(self->reported);
     g_main_context_unref(self->home);
@@ -78,7 +80,6 @@ static TbxVmProcess *process_new(const TbxVmProcessHandlers *handlers, gpointer 
     self->user_data = user_data;
     self->pidfd = -1;
     self->run_fd = -1;
-    self->requests = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     return self;
 }
 
@@ -93,17 +94,28 @@ static void answer(TbxVmProcess *self, Request *request, int code,
         request->replied(code, request->token, self->user_data);
 }
 
-/* Fails all requests that wait. */
-static void fail_requests(TbxVmProcess *self)
+/* Takes all requests that wait; those that are waiting to be sent stay when @only_sent. */
+static GQueue take_requests(TbxVmProcess *self, gboolean only_sent)
 {
-    g_autoptr(GHashTable) requests = self->requests;
-    GHashTableIter iter;
-    gpointer request;
+    GQueue taken = G_QUEUE_INIT;
+    GQueue kept = G_QUEUE_INIT;
+    Request *request;
 
-    self->requests = g_hash_table_new_full(NULL, NULL, NULL, g_free);
-    g_hash_table_iter_init(&iter, requests);
-    while (g_hash_table_iter_next(&iter, NULL, &request))
+    while ((request = g_queue_pop_head(&self->requests)) != NULL)
+        g_queue_push_tail(only_sent && !request->was_sent ? &kept : &taken, request);
+    self->requests = kept;
+    return taken;
+}
+
+/* Fails @requests, which are in no queue of the process any more: callbacks may do anything. */
+static void fail_requests(TbxVmProcess *self, GQueue requests)
+{
+    Request *request;
+
+    while ((request = g_queue_pop_head(&requests)) != NULL) {
         answer(self, request, -ECONNRESET, NULL);
+        g_free(request);
+    }
 }
 
 void tbx_vm_process_free(TbxVmProcess *self)
@@ -117,7 +129,7 @@ void tbx_vm_process_free(TbxVmProcess *self)
     g_clear_pointer(&self->control, tbx_control_free);
     tbx_fd_close(&self->pidfd);
     tbx_fd_close(&self->run_fd);
-    fail_requests(self);
+    fail_requests(self, take_requests(self, FALSE));
     process_unref(self);
 }
 
@@ -127,47 +139,80 @@ static gboolean on_failing(gpointer user_data)
 
     tbx_source_clear(&self->failing);
     g_ref_count_inc(&self->references);
-    fail_requests(self);
+    fail_requests(self, take_requests(self, FALSE));
     process_unref(self);
     return G_SOURCE_REMOVE;
 }
 
-static void send_request(TbxVmProcess *self, enum rt_message_type type, Request request)
+/* There are few: actions come one at a time, and who asks for figures bounds how often. */
+static GList *find_request(TbxVmProcess *self, guint32 serial)
 {
-    struct rt_header header = {.type = (guint16)type, .length = sizeof(header)};
+    for (GList *link = self->requests.head; link != NULL; link = link->next) {
+        if (((Request *)link->data)->serial == serial)
+            return link;
+    }
+    return NULL;
+}
+
+static void send_request(TbxVmProcess *self, Request *request)
+{
+    const struct rt_header header = {
+        .type = (guint16)request->type,
+        .length = sizeof(header),
+        .serial = request->serial,
+    };
+
+    request->was_sent = TRUE;
+    tbx_control_send(self->control, &header, sizeof(header));
+}
+
+/* Returns the serial. */
+static guint32 add_request(TbxVmProcess *self, const Request *model)
+{
+    Request *request = g_memdup2(model, sizeof(*model));
 
     do
         self->serial++;
-    while (self->serial == 0 ||
-           g_hash_table_contains(self->requests, GUINT_TO_POINTER(self->serial)));
-    header.serial = self->serial;
-    g_hash_table_insert(self->requests, GUINT_TO_POINTER(self->serial),
-                        g_memdup2(&request, sizeof(request)));
-    if (self->control != NULL && self->is_known)
-        tbx_control_send(self->control, &header, sizeof(header));
+    while (self->serial == 0 || find_request(self, self->serial) != NULL);
+    request->serial = self->serial;
+    g_queue_push_tail(&self->requests, request);
+    if (tbx_vm_process_is_connected(self))
+        send_request(self, request);
     else if (self->timer == NULL && self->failing == NULL) /* nobody tries to reach it */
         self->failing = tbx_source_timer(self->home, 0, on_failing, self);
+    return self->serial;
 }
 
 void tbx_vm_process_request(TbxVmProcess *self, enum rt_message_type type, TbxReplied replied,
                             guint token)
 {
-    send_request(self, type, (Request){.replied = replied, .token = token});
+    add_request(self, &(Request){.type = type, .replied = replied, .token = token});
 }
 
-void tbx_vm_process_get_statistics(TbxVmProcess *self, TbxAnswered answered, gpointer user_data)
+guint32 tbx_vm_process_get_statistics(TbxVmProcess *self, TbxAnswered answered, gpointer user_data)
 {
-    send_request(self, RT_GET_STATISTICS, (Request){.answered = answered, .user_data = user_data});
+    return add_request(
+        self, &(Request){.type = RT_GET_STATISTICS, .answered = answered, .user_data = user_data});
 }
 
-/* Takes the request that a message answers out of the table; NULL: there is none. */
+void tbx_vm_process_forget(TbxVmProcess *self, guint32 serial)
+{
+    GList *link = find_request(self, serial);
+
+    g_assert(link != NULL);
+    g_free(link->data);
+    g_queue_delete_link(&self->requests, link);
+}
+
+/* Takes the request that a message answers out of the queue; NULL: there is none. */
 static Request *take_request(TbxVmProcess *self, guint32 serial, gboolean wants_statistics)
 {
-    Request *request = g_hash_table_lookup(self->requests, GUINT_TO_POINTER(serial));
+    GList *link = find_request(self, serial);
+    Request *request = link != NULL ? link->data : NULL;
 
     if (request == NULL || (request->answered != NULL) != wants_statistics)
         return NULL;
-    g_hash_table_steal(self->requests, GUINT_TO_POINTER(serial));
+    g_queue_delete_link(&self->requests, link);
     return request;
 }
 
@@ -227,6 +272,19 @@ static void handle_refusal(TbxVmProcess *self, const struct rt_refused *refused)
     self->handlers->refused(error, self->user_data);
 }
 
+/* The connection can be used from now on. */
+static void begin_requests(TbxVmProcess *self)
+{
+    /* Answers to what was asked on the old connection will not come. They fail last: what the runtime is
+     * in by now may be what was asked for. */
+    GQueue stale = take_requests(self, TRUE);
+
+    for (GList *link = self->requests.head; link != NULL; link = link->next)
+        send_request(self, link->data);
+    self->handlers->connected(self->state, self->user_data);
+    fail_requests(self, stale);
+}
+
 static void handle_state(TbxVmProcess *self, const struct rt_state *state)
 {
     gboolean is_first = !self->is_known;
@@ -250,10 +308,7 @@ static void handle_state(TbxVmProcess *self, const struct rt_state *state)
     }
     tbx_source_clear(&self->timer);
     self->attempt = 0;
-    /* Answers to what was asked on the old connection will not come. */
-    fail_requests(self);
-    if (self->handlers != NULL)
-        self->handlers->connected(self->state, self->user_data);
+    begin_requests(self);
 }
 
 static void lose_connection(TbxVmProcess *self, const GError *error);
@@ -399,9 +454,10 @@ static void lose_connection(TbxVmProcess *self, const GError *error)
         self->timer = tbx_source_timer(self->home, RECONNECT_FIRST_MS << (2 * self->attempt),
                                        on_next_attempt, self);
         self->attempt++;
+        self->handlers->disconnected(self->user_data);
     } else if (self->handlers != NULL) {
         self->handlers->unreachable(kept, self->user_data);
-        fail_requests(self);
+        fail_requests(self, take_requests(self, FALSE));
     }
     process_unref(self);
 }
@@ -424,7 +480,7 @@ void tbx_vm_process_abandon(TbxVmProcess *self)
     tbx_source_clear(&self->timer);
     tbx_source_clear(&self->failing);
     g_clear_pointer(&self->control, tbx_control_free);
-    fail_requests(self);
+    fail_requests(self, take_requests(self, FALSE));
 }
 
 /* What the kernel says about the process. */

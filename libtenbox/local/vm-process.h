@@ -12,9 +12,11 @@
  * is known: the reason that the runtime reported, or the signal or status of the process. The status of
  * a process that is no child of this one cannot be had.
  *
- * When the connection ends before the process does, it is made anew a few times; then requests without
- * an answer fail with -ECONNRESET, unless the process ends first: the owner learns of the cause before
- * it learns of the effect. A process that cannot be reached can still be killed and waited for.
+ * When the connection ends before the process does, it is made anew a few times. Requests that come
+ * meanwhile wait and are sent over the new one, in their order; those that were sent over the old one fail
+ * with -ECONNRESET once the state of the runtime is known, unless the process ends first: the owner learns
+ * of the cause before it learns of the effect. A process that cannot be reached can still be killed and
+ * waited for.
  */
 #pragma once
 
@@ -45,6 +47,9 @@ typedef struct {
     void (*reset_done)(gboolean by_host, gpointer user_data);
     void (*console_output)(gpointer user_data);
     void (*console_credit)(guint32 bytes, gpointer user_data);
+    /* The connection ended and is to be made anew: connected() or unreachable() follows, or exited().
+     * What is sent until then without being a request is lost. */
+    void (*disconnected)(gpointer user_data);
     /* The connection is gone for good; the process may go on. */
     void (*unreachable)(const GError *error, gpointer user_data);
     /* The last call. @is_clean: guest or host switched the machine off. */
@@ -105,10 +110,14 @@ void tbx_vm_process_request(TbxVmProcess *self, enum rt_message_type type, TbxRe
                             guint token);
 
 /* @statistics is NULL when there is no answer. Called exactly once, at the latest from within
- * tbx_vm_process_free(). */
+ * tbx_vm_process_free(), unless the question was forgotten. */
 typedef void (*TbxAnswered)(const struct rt_statistics *statistics, gpointer user_data);
 
-void tbx_vm_process_get_statistics(TbxVmProcess *self, TbxAnswered answered, gpointer user_data);
+/* Returns what tbx_vm_process_forget() needs. */
+guint32 tbx_vm_process_get_statistics(TbxVmProcess *self, TbxAnswered answered, gpointer user_data);
+
+/* Nobody waits for the answer to the question @serial any more; it has not come yet. */
+void tbx_vm_process_forget(TbxVmProcess *self, guint32 serial);
 
 void tbx_vm_process_send_input(TbxVmProcess *self, const guint8 *data, gsize length);
 /* RT_CONSOLE_SEEN: what was announced is about to be read. */

@@ -77,11 +77,20 @@ void tbx_local_vm_read_log(TbxLocalVm *self, const char *source, guint line_coun
     g_task_run_in_thread(task, read_runtime_log);
 }
 
-/* What a question about statistics keeps until its answer. */
+/* How long a runtime may take to count; its main loop never waits for anybody. */
+#define STATISTICS_TIMEOUT_MS 5000u
+/* How many may wait for one VM: who asks faster than it answers learns of it. */
+#define QUESTIONS_MAX         16
+
+/* A question about statistics until its answer. VM and process are borrowed: the process answers all
+ * questions before it goes, and it goes before the VM. */
 typedef struct {
+    TbxLocalVm *vm;
+    TbxVmProcess *process;
+    guint32 serial;
     GTask *task;
-    char *vm_id;
-    gint64 pid;
+    GSource *timer;
+    GSource *cancelled; /* nullable */
 } StatisticsRequest;
 
 static char *print_statistics(const StatisticsRequest *request,
@@ -90,15 +99,16 @@ static char *print_statistics(const StatisticsRequest *request,
     g_autoptr(JsonObject) document = json_object_new();
     JsonObject *exits = json_object_new();
     g_autofree char *time = tbx_time_format(g_get_real_time());
+    gint64 pid = tbx_vm_process_get_identity(request->process)->pid;
     gint64 resident, cpu_time;
 
-    json_object_set_string_member(document, "vm_id", request->vm_id);
+    json_object_set_string_member(document, "vm_id", request->vm->id);
     json_object_set_string_member(document, "time", time);
     json_object_set_int_member(document, "uptime_ns", (gint64)(statistics->uptime_ns & G_MAXINT64));
     json_object_set_int_member(document, "memory_bytes",
                                (gint64)(statistics->memory_bytes & G_MAXINT64));
     json_object_set_int_member(document, "vcpu_count", MAX(1, statistics->vcpu_count));
-    if (tbx_process_get_usage(request->pid, &resident, &cpu_time)) {
+    if (tbx_process_get_usage(pid, &resident, &cpu_time)) {
         json_object_set_int_member(document, "resident_bytes", resident);
         json_object_set_int_member(document, "cpu_time_ns", cpu_time);
     } else {
@@ -112,34 +122,96 @@ static char *print_statistics(const StatisticsRequest *request,
     return tbx_json_print_object(document, NULL);
 }
 
+/* Takes the task out of @request, which is over; the caller completes and drops it. */
+static GTask *end_question(StatisticsRequest *request)
+{
+    GTask *task = request->task;
+
+    request->vm->question_count--;
+    tbx_source_clear(&request->timer);
+    tbx_source_clear(&request->cancelled);
+    g_free(request);
+    return task;
+}
+
 static void on_statistics(const struct rt_statistics *statistics, gpointer user_data)
 {
     StatisticsRequest *request = user_data;
+    char *text = statistics != NULL ? print_statistics(request, statistics) : NULL;
+    g_autoptr(GTask) task = end_question(request);
 
-    if (statistics != NULL)
-        g_task_return_pointer(request->task, print_statistics(request, statistics), g_free);
+    if (text != NULL)
+        g_task_return_pointer(task, text, g_free);
     else
-        g_task_return_error(request->task, tbx_error_new("vm-not-running", NULL,
-                                                         "The VM's process does not answer"));
-    g_object_unref(request->task);
-    g_free(request->vm_id);
-    g_free(request);
+        g_task_return_error(
+            task, tbx_error_new("vm-not-running", NULL, "The VM's process does not answer"));
+}
+
+static gboolean on_statistics_timeout(gpointer user_data)
+{
+    StatisticsRequest *request = user_data;
+    GError *error =
+        tbx_error_new("timed-out", NULL, "The VM's process did not answer within %u seconds",
+                      STATISTICS_TIMEOUT_MS / 1000);
+    g_autoptr(GTask) task = NULL;
+
+    tbx_vm_process_forget(request->process, request->serial);
+    task = end_question(request);
+    g_task_return_error(task, tbx_error_with_hint(error, "Ask again, or stop the VM by force"));
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean on_statistics_cancelled(GCancellable *cancellable, gpointer user_data)
+{
+    StatisticsRequest *request = user_data;
+    g_autoptr(GTask) task = NULL;
+
+    tbx_vm_process_forget(request->process, request->serial);
+    task = end_question(request);
+    g_task_return_error_if_cancelled(task);
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean check_question(TbxLocalVm *self, GError **error)
+{
+    if (self->process == NULL || self->launch != TBX_LAUNCH_NONE) {
+        tbx_error_set(error, "vm-not-running", NULL, "The VM does not run");
+        return FALSE;
+    }
+    if (self->question_count >= QUESTIONS_MAX) {
+        tbx_error_set(error, "vm-busy", NULL,
+                      "%s is busy: %d requests for statistics wait for its process already",
+                      self->record->name, QUESTIONS_MAX);
+        return FALSE;
+    }
+    return TRUE;
 }
 
 void tbx_local_vm_get_statistics(TbxLocalVm *self, GTask *task)
 {
+    GMainContext *home = self->context->driver->home;
+    GCancellable *cancellable = g_task_get_cancellable(task);
     StatisticsRequest *request;
+    GError *error = NULL;
 
-    if (self->process == NULL || self->launch != TBX_LAUNCH_NONE) {
-        g_task_return_error(task, tbx_error_new("vm-not-running", NULL, "The VM does not run"));
+    if (!check_question(self, &error)) {
+        g_task_return_error(task, error);
         g_object_unref(task);
         return;
     }
     request = g_new0(StatisticsRequest, 1);
+    request->vm = self;
+    request->process = self->process;
     request->task = task;
-    request->vm_id = g_strdup(self->id);
-    request->pid = tbx_vm_process_get_identity(self->process)->pid;
-    tbx_vm_process_get_statistics(self->process, on_statistics, request);
+    request->timer = tbx_source_timer(home, STATISTICS_TIMEOUT_MS, on_statistics_timeout, request);
+    if (cancellable != NULL) {
+        request->cancelled = g_cancellable_source_new(cancellable);
+        g_source_set_callback(request->cancelled, G_SOURCE_FUNC(on_statistics_cancelled), request,
+                              NULL);
+        g_source_attach(request->cancelled, home);
+    }
+    self->question_count++;
+    request->serial = tbx_vm_process_get_statistics(self->process, on_statistics, request);
 }
 
 void tbx_local_vm_open_console(TbxLocalVm *self, gboolean replay, GTask *task)

@@ -219,6 +219,8 @@ static void on_connected(enum rt_state_value state, gpointer user_data)
     gboolean is_reconnect = !self->is_adopting && self->launch != TBX_LAUNCH_WAITING;
 
     tbx_local_console_attach(self->console, ring);
+    if (self->process == NULL) /* who learned of the end of a write has closed the driver */
+        return;
     if (is_reconnect)
         tbx_console_log_notify(self->log);
     else
@@ -281,6 +283,13 @@ static void on_console_credit(guint32 bytes, gpointer user_data)
     G_GNUC_UNUSED g_autoptr(TbxHeldVm) held = tbx_local_vm_hold(self);
 
     tbx_local_console_grant(self->console, bytes);
+}
+
+static void on_disconnected(gpointer user_data)
+{
+    TbxLocalVm *self = user_data;
+
+    tbx_local_console_disconnect(self->console);
 }
 
 static void on_unreachable(const GError *error, gpointer user_data)
@@ -359,6 +368,7 @@ static const TbxVmProcessHandlers process_handlers = {
     .reset_done = on_reset_done,
     .console_output = on_console_output,
     .console_credit = on_console_credit,
+    .disconnected = on_disconnected,
     .unreachable = on_unreachable,
     .exited = on_exited,
 };

@@ -922,6 +922,63 @@ static void test_connection_lost(void)
     harness_fini(&harness);
 }
 
+/* What is typed and asked while the connection is made anew. */
+typedef struct {
+    Harness *harness;
+    TbxConsoleStream *console;
+    GTask *write;
+    GTask *pause;
+} Reconnection;
+
+static gboolean use_lost_connection(gpointer user_data)
+{
+    Reconnection *reconnection = user_data;
+    const TbxActionOptions options = {.timeout = -1};
+    g_autoptr(GBytes) bytes = g_bytes_new("typed\n", 6);
+
+    reconnection->write = new_task(NULL);
+    tbx_console_stream_write(reconnection->console, bytes, reconnection->write);
+    reconnection->pause = new_task(NULL);
+    tbx_driver_vm_begin(reconnection->harness->driver, "one", PAUSE, &options, reconnection->pause);
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean has_reconnected(gpointer user_data)
+{
+    return ((const Reconnection *)user_data)->pause != NULL;
+}
+
+static void test_use_while_reconnecting(void)
+{
+    Harness harness;
+    Reconnection reconnection = {.harness = &harness};
+    g_autofree char *id = NULL;
+    g_autofree char *echo = NULL;
+    g_autoptr(TbxConsoleStream) console = NULL;
+    g_autoptr(TbxOperationRecord) begun = NULL;
+    g_autoptr(TbxOperationRecord) paused = NULL;
+
+    harness_init(&harness);
+    id = create_vm(&harness, "one", NULL);
+    run_ok(&harness, "one", START, FALSE);
+    console = open_console(&harness, "one", FALSE);
+    reconnection.console = console;
+    on_reconnecting = use_lost_connection;
+    on_reconnecting_data = &reconnection;
+    write_console(console, "@close\n");
+    wait_until("the reconnection", has_reconnected, &reconnection);
+    /* It has not been handed over yet, and says so. */
+    g_assert_null(g_object_get_data(G_OBJECT(reconnection.write), "done"));
+    begun = finish_pointer(reconnection.pause, NULL);
+    paused = wait_operation(&harness, begun->id);
+    g_assert_no_error(paused->error);
+    g_assert_true(finish_boolean(reconnection.write, NULL));
+    echo = read_until(console, "typed\n");
+    g_assert_cmpstr(echo, ==, "typed\n");
+    g_assert_cmpint(get_state(&harness, "one"), ==, TENBOX_VM_STATE_PAUSED);
+    harness_fini(&harness);
+}
+
 /* ---- consoles ----------------------------------------------------------------------------- */
 
 static void test_two_readers(void)
@@ -1158,6 +1215,64 @@ static void test_logs(void)
     tbx_driver_vm_log(harness.driver, "one", "kernel", 0, task);
     g_assert_null(finish_pointer(task, &error));
     assert_error(&error, "field-invalid", "source");
+    harness_fini(&harness);
+}
+
+/* A guest that never falls silent. */
+static void test_log_of_chatty(void)
+{
+    Harness harness;
+
+    harness_init(&harness);
+    g_free(create_vm(&harness, "one", "chatty"));
+    run_ok(&harness, "one", START, FALSE);
+    for (guint i = 0; i < 20; i++) {
+        g_autofree char *log = read_log(&harness, "one", "console", 0);
+
+        g_assert_cmpuint(strlen(log), >, 0);
+    }
+    harness_fini(&harness);
+}
+
+/* A runtime that does not answer: the question ends by itself, by its caller, or is refused. */
+static void test_statistics_without_answer(void)
+{
+    Harness harness;
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    GTask *tasks[100];
+    guint refused = 0, cancelled = 0;
+
+    harness_init(&harness);
+    g_free(create_vm(&harness, "one", "ignore-statistics"));
+    run_ok(&harness, "one", START, FALSE);
+    for (guint i = 0; i < G_N_ELEMENTS(tasks); i++) {
+        tasks[i] = new_task(cancellable);
+        tbx_driver_vm_statistics(harness.driver, "one", tasks[i]);
+    }
+    g_cancellable_cancel(cancellable);
+    for (guint i = 0; i < G_N_ELEMENTS(tasks); i++) {
+        g_autoptr(GError) error = NULL;
+
+        g_assert_null(finish_pointer(tasks[i], &error));
+        if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED))
+            cancelled++;
+        else if (g_str_equal(tenbox_error_get_code(error), "vm-busy"))
+            refused++;
+    }
+    g_assert_cmpuint(cancelled + refused, ==, G_N_ELEMENTS(tasks));
+    g_assert_cmpuint(cancelled, >, 1);
+    g_assert_cmpuint(cancelled, <, 50);
+    {
+        g_autoptr(GError) error = NULL;
+        GTask *task = new_task(NULL);
+
+        is_clock_fast = TRUE;
+        tbx_driver_vm_statistics(harness.driver, "one", task);
+        is_clock_fast = FALSE;
+        g_assert_null(finish_pointer(task, &error));
+        assert_error(&error, "timed-out", NULL);
+    }
+    run_ok(&harness, "one", STOP, FALSE);
     harness_fini(&harness);
 }
 
@@ -2200,13 +2315,16 @@ int main(int argc, char **argv)
     g_test_add_func("/local/killed-from-outside", test_killed_from_outside);
     g_test_add_func("/local/crash-under-operation", test_crash_under_operation);
     g_test_add_func("/local/connection-lost", test_connection_lost);
+    g_test_add_func("/local/use-while-reconnecting", test_use_while_reconnecting);
     g_test_add_func("/local/console/two-readers", test_two_readers);
     g_test_add_func("/local/console/slow-reader", test_slow_reader);
     g_test_add_func("/local/console/credit", test_input_credit);
     g_test_add_func("/local/console/no-credit", test_input_without_credit);
     g_test_add_func("/local/console/edges", test_console_edges);
     g_test_add_func("/local/logs", test_logs);
+    g_test_add_func("/local/logs-of-chatty", test_log_of_chatty);
     g_test_add_func("/local/statistics", test_statistics);
+    g_test_add_func("/local/statistics-without-answer", test_statistics_without_answer);
     g_test_add_func("/local/create/refused", test_create_refused);
     g_test_add_func("/local/create/defaults", test_create_defaults);
     g_test_add_func("/local/create/race", test_create_race);
