@@ -337,13 +337,14 @@ static void local_vm_begin(TbxDriver *driver, const char *name, TenboxVmAction a
                            const TbxActionOptions *options, GTask *task)
 {
     TbxLocalVm *found = find_vm(local_of(driver), name, task);
+    G_GNUC_UNUSED g_autoptr(TbxDriver) held = tbx_driver_ref(driver);
     g_autoptr(TbxLocalVm) vm = NULL;
     TbxOperationRecord *record;
     GError *error = NULL;
 
     if (found == NULL)
         return;
-    /* Events of the action may remove the VM. */
+    /* Who hears of the action may drop the driver, and events of it may remove the VM. */
     vm = tbx_local_vm_ref(found);
     record = tbx_local_vm_begin(vm, action, options, &error);
     if (record != NULL)
@@ -394,6 +395,7 @@ static void local_operation_get(TbxDriver *driver, const char *id, guint wait_se
 
 static void local_operation_cancel(TbxDriver *driver, const char *id, GTask *task)
 {
+    G_GNUC_UNUSED g_autoptr(TbxDriver) held = tbx_driver_ref(driver);
     GError *error = NULL;
     TbxOperationRecord *record =
         tbx_operations_cancel(local_of(driver)->context.operations, id, &error);

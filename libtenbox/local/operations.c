@@ -126,6 +126,12 @@ static void prune(TbxOperations *self)
     }
 }
 
+static void set_busy(const TbxOperation *operation, const char *vm_name, GError **error)
+{
+    tbx_error_set(error, "vm-busy", NULL, "%s is busy: the operation %s (%s) runs on it", vm_name,
+                  operation->record->kind, operation->record->id);
+}
+
 /* Gives way to @kind, or says why not. */
 static gboolean make_way(TbxOperation *operation, const char *vm_name, const char *kind,
                          gboolean pre_empt, GError **error)
@@ -137,8 +143,7 @@ static gboolean make_way(TbxOperation *operation, const char *vm_name, const cha
                                                    operation->record->kind, vm_name, kind));
         return TRUE;
     }
-    tbx_error_set(error, "vm-busy", NULL, "%s is busy: the operation %s (%s) runs on it", vm_name,
-                  operation->record->kind, operation->record->id);
+    set_busy(operation, vm_name, error);
     return FALSE;
 }
 
@@ -149,12 +154,19 @@ TbxOperation *tbx_operations_begin(TbxOperations *self, const char *vm_id, const
 {
     TbxOperation *operation = g_hash_table_lookup(self->by_vm, vm_id);
 
+    if (operation != NULL && !self->is_closed &&
+        !make_way(operation, vm_name, kind, pre_empt, error))
+        return NULL;
+    /* Who heard of the end may have begun another, or closed the driver. */
+    operation = g_hash_table_lookup(self->by_vm, vm_id);
     if (self->is_closed) {
         tbx_error_set(error, "closed", NULL, "The driver was closed");
         return NULL;
     }
-    if (operation != NULL && !make_way(operation, vm_name, kind, pre_empt, error))
+    if (operation != NULL) {
+        set_busy(operation, vm_name, error);
         return NULL;
+    }
 
     operation = g_new0(TbxOperation, 1);
     operation->operations = self;
@@ -170,8 +182,15 @@ TbxOperation *tbx_operations_begin(TbxOperations *self, const char *vm_id, const
     g_hash_table_insert(self->by_vm, operation->record->vm_id, operation);
     g_queue_push_tail(&self->history, operation);
     prune(self);
-    self->changed(operation->record, self->user_data);
     return operation;
+}
+
+void tbx_operation_announce(TbxOperation *operation)
+{
+    TbxOperations *self = operation->operations;
+    g_autoptr(TbxOperationRecord) shown = tbx_operation_record_ref(operation->record);
+
+    self->changed(shown, self->user_data);
 }
 
 /* Puts a new document in place; the tables' keys live in it. */

@@ -51,12 +51,19 @@ void tbx_operations_close(TbxOperations *self);
  * @pre_empt: whether a running operation has to give way
  * @handlers: static; may be NULL when the operation ends before control returns to the main loop
  *
+ * Nobody hears of it before tbx_operation_announce(). What is told of one that gives way may make another
+ * begin, which is not made to give way in turn.
+ *
  * Returns: (transfer none) (nullable): the operation, valid until tbx_operation_end(); "vm-busy"
  */
 TbxOperation *tbx_operations_begin(TbxOperations *self, const char *vm_id, const char *vm_name,
                                    const char *kind, gboolean pre_empt,
                                    const TbxOperationHandlers *handlers, gpointer user_data,
                                    GError **error);
+
+/* Announces the beginning; once, when the worker is ready for everything that its handlers are for: who
+ * hears of it may cancel or pre-empt the operation at once, and then it has ended afterwards. */
+void tbx_operation_announce(TbxOperation *operation);
 
 /**
  * tbx_operation_end:

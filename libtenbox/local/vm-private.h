@@ -39,8 +39,9 @@ typedef struct {
     TbxOperation *operation; /* NULL: nothing is being done */
     TenboxVmAction action;   /* UNKNOWN for an update */
     TbxVerbPhase phase;
-    guint token;    /* of this action; replies to an earlier one are not for it */
-    gint64 timeout; /* seconds that a guest gets to switch itself off */
+    guint token;          /* of this action; replies to an earlier one are not for it */
+    gint64 timeout;       /* seconds that a guest gets to switch itself off */
+    gboolean is_accepted; /* the runtime's reply to the request has come */
     gboolean is_cancelled;
     GSource *timer;
     GCancellable *cancellable; /* of an update */
@@ -106,12 +107,15 @@ gboolean tbx_local_vm_launch(TbxLocalVm *self, GError **error);
 /* Writes run/state.json. */
 void tbx_local_vm_save_state(TbxLocalVm *self, GAsyncReadyCallback callback, gpointer user_data);
 void tbx_local_vm_set_last_error(TbxLocalVm *self, const GError *error);
-/* Applies an event whose legality the caller has made sure of. */
+/* Applies an event whose legality the caller has made sure of. Who hears of it may do anything: begin or
+ * cancel an action, close the driver. */
 void tbx_local_vm_apply(TbxLocalVm *self, TbxVmEvent event);
 
 /* vm-verbs.c: what the action under way makes of what happened; each may end it. */
 void tbx_verb_on_state(TbxLocalVm *vm, enum rt_state_value state);
 void tbx_verb_on_reset(TbxLocalVm *vm, gboolean by_host);
+/* The connection was made anew; what was told in between is lost. */
+void tbx_verb_on_reconnect(TbxLocalVm *vm);
 void tbx_verb_on_unreachable(TbxLocalVm *vm, const GError *error);
 /* @failure: what a start that never came to a guest failed of. Called after the state has changed. */
 void tbx_verb_on_exit(TbxLocalVm *vm, TbxLaunchStep launch, gboolean is_clean,

@@ -25,6 +25,8 @@
 #define POWER_OFF_TIMEOUT_MS 5000u
 /* How long a guest may take to shut down for a reboot. */
 #define REBOOT_TIMEOUT_S     120u
+/* How long a runtime may take to reset, pause or resume a machine: far beyond what any needs. */
+#define EFFECT_TIMEOUT_S     60u
 
 /* ---- the frame ---------------------------------------------------------------------------- */
 
@@ -59,10 +61,20 @@ static void set_timer(TbxLocalVm *vm, guint milliseconds, GSourceFunc function)
     vm->verb.timer = tbx_source_timer(home, milliseconds, function, vm);
 }
 
-/* Whether a reply to the request with @token is for the action under way. */
+/* Whether what was begun under @token, a request or a step that told others something, is of the action
+ * that is still under way. */
 static gboolean is_mine(TbxLocalVm *vm, guint token)
 {
     return vm->verb.operation != NULL && vm->verb.token == token;
+}
+
+/* Applies @event as a step of the action under way. FALSE: who heard of it has ended the action. */
+static gboolean apply_step(TbxLocalVm *vm, TbxVmEvent event)
+{
+    guint token = vm->verb.token;
+
+    tbx_local_vm_apply(vm, event);
+    return is_mine(vm, token);
 }
 
 /* What a runtime answered with @code to the request of the action under way. */
@@ -101,13 +113,13 @@ static gboolean on_power_off_timeout(gpointer user_data)
 /* Ends the process: in order when a guest runs, at once otherwise. */
 static void power_off(TbxLocalVm *vm)
 {
-    if (tbx_vm_state_allows(&vm->state, TBX_VM_EVENT_STOP))
-        tbx_local_vm_apply(vm, TBX_VM_EVENT_STOP);
+    vm->verb.phase = TBX_PHASE_POWERING_OFF;
+    if (tbx_vm_state_allows(&vm->state, TBX_VM_EVENT_STOP) && !apply_step(vm, TBX_VM_EVENT_STOP))
+        return;
     if (vm->launch != TBX_LAUNCH_NONE || !tbx_vm_process_is_connected(vm->process)) {
         kill_process(vm);
         return;
     }
-    vm->verb.phase = TBX_PHASE_POWERING_OFF;
     set_timer(vm, POWER_OFF_TIMEOUT_MS, on_power_off_timeout);
     tbx_vm_process_request(vm->process, RT_POWER_OFF, NULL, 0);
 }
@@ -133,8 +145,8 @@ static gboolean on_reboot_timeout(gpointer user_data)
 static void note_request(TbxLocalVm *vm)
 {
     vm->shutdown_requested_at = g_get_real_time();
-    tbx_local_vm_publish(vm, TBX_EVENT_VM_CHANGED);
     tbx_local_vm_save_state(vm, NULL, NULL);
+    tbx_local_vm_publish(vm, TBX_EVENT_VM_CHANGED);
 }
 
 static void on_button_replied(int code, guint token, gpointer user_data)
@@ -145,6 +157,8 @@ static void on_button_replied(int code, guint token, gpointer user_data)
         return;
     if (code == 0)
         note_request(vm);
+    if (!is_mine(vm, token))
+        return;
     /* A guest that cannot be asked is switched off when its time is over. */
     if (vm->verb.action == TENBOX_VM_ACTION_STOP)
         return;
@@ -164,33 +178,71 @@ static void on_request_replied(int code, guint token, gpointer user_data)
 {
     TbxLocalVm *vm = user_data;
 
-    /* The effect is told by an event; -EALREADY: it has been. */
-    if (code != 0 && is_mine(vm, token))
+    if (!is_mine(vm, token))
+        return;
+    if (code != 0 && code != -EALREADY) {
         tbx_verb_end(vm, reply_error(vm, code));
+        return;
+    }
+    vm->verb.is_accepted = TRUE;
+    /* The effect is told by an event; -EALREADY: it is on its way, or has been told. */
+    if (code == -EALREADY)
+        tbx_verb_on_state(vm, tbx_vm_process_get_state(vm->process));
+}
+
+static gboolean on_effect_timeout(gpointer user_data)
+{
+    TbxLocalVm *vm = user_data;
+    GError *error =
+        tbx_error_new("timed-out", NULL, "The VM's process did not %s within %u seconds",
+                      tbx_operation_get_kind(vm->verb.operation), EFFECT_TIMEOUT_S);
+
+    tbx_verb_end(vm, tbx_error_with_hint(error, "Stop the VM by force"));
+    return G_SOURCE_REMOVE;
 }
 
 static void request(TbxLocalVm *vm, enum rt_message_type type, TbxVerbPhase phase)
 {
     vm->verb.phase = phase;
+    vm->verb.is_accepted = FALSE;
+    set_timer(vm, EFFECT_TIMEOUT_S * 1000, on_effect_timeout);
     tbx_vm_process_request(vm->process, type, on_request_replied, vm->verb.token);
+}
+
+/* Ends what has not begun to run; the action ends as cancelled when the process has. */
+static void abort_launch(TbxLocalVm *vm)
+{
+    vm->verb.is_cancelled = TRUE;
+    if (vm->process != NULL && apply_step(vm, TBX_VM_EVENT_STOP))
+        kill_process(vm);
 }
 
 /* Begins a process for the action under way; a failure ends the action. */
 static void launch(TbxLocalVm *vm)
 {
+    guint token = vm->verb.token;
     GError *error = NULL;
 
     tbx_local_vm_set_last_error(vm, NULL);
-    tbx_local_vm_apply(vm, TBX_VM_EVENT_START);
+    vm->verb.phase = TBX_PHASE_LAUNCHING;
+    if (!apply_step(vm, TBX_VM_EVENT_START))
+        return;
     if (tbx_local_vm_launch(vm, &error)) {
-        vm->verb.phase = TBX_PHASE_LAUNCHING;
+        /* Cancelled before there was a process to kill. */
+        if (is_mine(vm, token) && vm->verb.is_cancelled && vm->verb.phase == TBX_PHASE_LAUNCHING)
+            abort_launch(vm);
         return;
     }
+    vm->verb.phase = TBX_PHASE_NONE;
     tbx_local_vm_set_last_error(vm, error);
     tbx_local_vm_save_state(vm, NULL, NULL);
-    tbx_local_console_detach(vm->console, FALSE);
     tbx_local_vm_apply(vm, TBX_VM_EVENT_REFUSED);
-    tbx_verb_end(vm, error);
+    if (vm->console != NULL) /* the driver may have been closed */
+        tbx_local_console_detach(vm->console, FALSE);
+    if (is_mine(vm, token))
+        tbx_verb_end(vm, error);
+    else
+        g_error_free(error);
 }
 
 static void on_removed(GObject *source, GAsyncResult *result, gpointer user_data)
@@ -243,8 +295,9 @@ static void begin_stop(TbxLocalVm *vm, gboolean force)
         power_off(vm);
         return;
     }
-    if (tbx_vm_state_allows(&vm->state, TBX_VM_EVENT_STOP))
-        tbx_local_vm_apply(vm, TBX_VM_EVENT_STOP);
+    vm->verb.phase = TBX_PHASE_ASKING;
+    if (tbx_vm_state_allows(&vm->state, TBX_VM_EVENT_STOP) && !apply_step(vm, TBX_VM_EVENT_STOP))
+        return;
     set_timer(vm, (guint)vm->verb.timeout * 1000, on_stop_timeout);
     if (tbx_vm_process_get_state(vm->process) == RT_STATE_RUNNING) {
         press_button(vm);
@@ -254,18 +307,26 @@ static void begin_stop(TbxLocalVm *vm, gboolean force)
     tbx_vm_process_request(vm->process, RT_RESUME, NULL, 0);
 }
 
+/* Takes a stop back that has not forced anything yet. FALSE: who heard of it has ended the action. */
+static gboolean withdraw_stop(TbxLocalVm *vm)
+{
+    guint token = vm->verb.token;
+
+    if (vm->state.value == TENBOX_VM_STATE_STOPPING)
+        tbx_local_vm_apply(vm, TBX_VM_EVENT_WITHDRAWN);
+    /* The machine may stand still, whatever has become of the action. */
+    if (vm->process != NULL && vm->state.value == TENBOX_VM_STATE_RUNNING &&
+        tbx_vm_process_get_state(vm->process) == RT_STATE_PAUSED)
+        tbx_local_vm_apply(vm, TBX_VM_EVENT_PAUSED);
+    return is_mine(vm, token);
+}
+
 static void begin_reset(TbxLocalVm *vm)
 {
-    if (vm->launch != TBX_LAUNCH_NONE) {
+    if (vm->launch != TBX_LAUNCH_NONE)
         vm->verb.phase = TBX_PHASE_LAUNCHING;
-        return;
-    }
-    if (vm->state.value == TENBOX_VM_STATE_STOPPING) {
-        tbx_local_vm_apply(vm, TBX_VM_EVENT_WITHDRAWN);
-        if (tbx_vm_process_get_state(vm->process) == RT_STATE_PAUSED)
-            tbx_local_vm_apply(vm, TBX_VM_EVENT_PAUSED);
-    }
-    request(vm, RT_RESET, TBX_PHASE_RESETTING);
+    else if (withdraw_stop(vm))
+        request(vm, RT_RESET, TBX_PHASE_RESETTING);
 }
 
 static void begin_action(TbxLocalVm *vm, gboolean force)
@@ -306,32 +367,18 @@ static gboolean on_pre_empt(TbxOperation *operation, const char *kind, gpointer 
     return TRUE;
 }
 
-/* Takes a stop back that has not forced anything yet. */
-static void withdraw_stop(TbxLocalVm *vm)
-{
-    if (vm->state.value == TENBOX_VM_STATE_STOPPING) {
-        tbx_local_vm_apply(vm, TBX_VM_EVENT_WITHDRAWN);
-        if (tbx_vm_process_get_state(vm->process) == RT_STATE_PAUSED)
-            tbx_local_vm_apply(vm, TBX_VM_EVENT_PAUSED);
-    }
-}
-
 static void on_cancel(TbxOperation *operation, gpointer user_data)
 {
     TbxLocalVm *vm = user_data;
 
     switch (vm->verb.phase) {
-    case TBX_PHASE_LAUNCHING:
-        /* Ends as cancelled when the process has. */
-        vm->verb.is_cancelled = TRUE;
-        tbx_local_vm_apply(vm, TBX_VM_EVENT_STOP);
-        kill_process(vm);
-        break;
+    case TBX_PHASE_LAUNCHING: abort_launch(vm); break;
     case TBX_PHASE_WAKING:
     case TBX_PHASE_ASKING:
-        withdraw_stop(vm);
-        tbx_verb_end(vm, cancelled_error(vm));
+        if (withdraw_stop(vm))
+            tbx_verb_end(vm, cancelled_error(vm));
         break;
+    case TBX_PHASE_NONE: /* it is being announced */
     case TBX_PHASE_RESETTING:
     case TBX_PHASE_PAUSING:
     case TBX_PHASE_RESUMING: tbx_verb_end(vm, cancelled_error(vm)); break;
@@ -344,6 +391,16 @@ static const TbxOperationHandlers operation_handlers = {
     .pre_empt = on_pre_empt,
     .cancel = on_cancel,
 };
+
+/* Puts @operation under way and tells so. FALSE: who heard of it has ended it. */
+static gboolean announce(TbxLocalVm *vm, TbxOperation *operation)
+{
+    guint token = vm->verb.token;
+
+    vm->verb.operation = operation;
+    tbx_operation_announce(operation);
+    return is_mine(vm, token);
+}
 
 TbxOperationRecord *tbx_local_vm_begin(TbxLocalVm *self, TenboxVmAction action,
                                        const TbxActionOptions *options, GError **error)
@@ -361,6 +418,13 @@ TbxOperationRecord *tbx_local_vm_begin(TbxLocalVm *self, TenboxVmAction action,
         g_propagate_error(error, g_error_copy(self->broken));
         return NULL;
     }
+    /* Between an event and the step that it tells of, when somebody calls from within the event. */
+    if (self->process == NULL && tbx_vm_state_has_process(self->state.value)) {
+        tbx_error_set(error, "vm-busy", NULL,
+                      "%s is busy: its process is being made or has just ended",
+                      self->record->name);
+        return NULL;
+    }
     /* Who would be refused for its state pre-empts nobody; who has to wait is told so first. */
     if (pre_empts || tbx_operations_get_current(operations, self->id) == NULL) {
         verdict = tbx_vm_state_judge(self->state.value, action, options->force, error);
@@ -372,14 +436,14 @@ TbxOperationRecord *tbx_local_vm_begin(TbxLocalVm *self, TenboxVmAction action,
     if (operation == NULL)
         return NULL;
     id = g_strdup(tbx_operation_get_id(operation));
-    if (verdict == TBX_VERDICT_DONE) {
-        tbx_operation_end(operation, NULL);
-        return tbx_operations_get(operations, id, error);
-    }
-    self->verb.operation = operation;
     self->verb.action = action;
     self->verb.timeout = options->timeout >= 0 ? options->timeout : TBX_STOP_TIMEOUT_DEFAULT;
-    begin_action(self, options->force);
+    if (announce(self, operation)) {
+        if (verdict == TBX_VERDICT_DONE)
+            tbx_verb_end(self, NULL);
+        else
+            begin_action(self, options->force);
+    }
     return tbx_operations_get(operations, id, error);
 }
 
@@ -391,11 +455,13 @@ gboolean tbx_verb_begin_update(TbxLocalVm *vm, GError **error)
 
     if (operation == NULL)
         return FALSE;
-    vm->verb.operation = operation;
     vm->verb.action = TENBOX_VM_ACTION_UNKNOWN;
     vm->verb.phase = TBX_PHASE_UPDATING;
     vm->verb.cancellable = g_cancellable_new();
-    return TRUE;
+    if (announce(vm, operation))
+        return TRUE;
+    tbx_error_set(error, "closed", NULL, "The driver was closed");
+    return FALSE;
 }
 
 /* ---- what happens ------------------------------------------------------------------------- */
@@ -430,11 +496,20 @@ void tbx_verb_on_state(TbxLocalVm *vm, enum rt_state_value state)
 
 void tbx_verb_on_reset(TbxLocalVm *vm, gboolean by_host)
 {
-    gboolean is_reset = vm->verb.phase == TBX_PHASE_RESETTING && by_host;
+    /* While a guest's own reset waits to be done, a runtime takes the host's for the same one: what comes
+     * after it has accepted is what was asked for, whoever it is laid to. */
+    gboolean is_reset = vm->verb.phase == TBX_PHASE_RESETTING && (by_host || vm->verb.is_accepted);
     gboolean is_reboot = vm->verb.action == TENBOX_VM_ACTION_REBOOT &&
                          vm->verb.phase == TBX_PHASE_ASKING && !by_host;
 
     if (vm->verb.operation != NULL && (is_reset || is_reboot))
+        tbx_verb_end(vm, NULL);
+}
+
+void tbx_verb_on_reconnect(TbxLocalVm *vm)
+{
+    /* No state tells of a reset, and the runtime does not say again that it was done. */
+    if (vm->verb.operation != NULL && vm->verb.phase == TBX_PHASE_RESETTING && vm->verb.is_accepted)
         tbx_verb_end(vm, NULL);
 }
 

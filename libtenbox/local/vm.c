@@ -230,6 +230,7 @@ static void on_connected(enum rt_state_value state, gpointer user_data)
         adopt(self, state);
     } else if (is_reconnect) {
         sync_state(self, state);
+        tbx_verb_on_reconnect(self);
     } else {
         self->launch = TBX_LAUNCH_RECORDING;
         self->launched_at = g_get_real_time();
@@ -260,8 +261,8 @@ static void on_reset_done(gboolean by_host, gpointer user_data)
     /* Whatever the guest was asked, it has begun anew. */
     if (self->shutdown_requested_at != 0) {
         self->shutdown_requested_at = 0;
-        tbx_local_vm_publish(self, TBX_EVENT_VM_CHANGED);
         tbx_local_vm_save_state(self, NULL, NULL);
+        tbx_local_vm_publish(self, TBX_EVENT_VM_CHANGED);
     }
     emit(self, TBX_EVENT_VM_REBOOTED);
     tbx_verb_on_reset(self, by_host);
@@ -320,10 +321,30 @@ static GError *describe_failure(TbxLocalVm *self, TbxLaunchStep launch, const Tb
                          exit->detail != NULL ? exit->detail : exit->reason);
 }
 
+/* Makes the VM's state that of a VM whose process has ended. */
+static void leave_process(TbxLocalVm *self, TbxLaunchStep launch, gboolean is_refused,
+                          gboolean is_wanted)
+{
+    /* It was one of a VM that ran: even if it ended before it could say so. */
+    if (self->is_adopting && launch == TBX_LAUNCH_NONE)
+        tbx_local_vm_apply(self, TBX_VM_EVENT_ADOPTED);
+    if (is_refused && tbx_vm_state_allows(&self->state, TBX_VM_EVENT_REFUSED))
+        tbx_local_vm_apply(self, TBX_VM_EVENT_REFUSED);
+    else if (tbx_vm_state_has_process(self->state.value))
+        tbx_local_vm_apply(self,
+                           is_wanted || is_refused ? TBX_VM_EVENT_ENDED : TBX_VM_EVENT_CRASHED);
+    else
+        tbx_local_vm_publish(self, TBX_EVENT_VM_CHANGED);
+}
+
+/* Events and the ends of writes and questions are told while this runs, and who hears of them may call
+ * anything: the state comes first, so that nobody finds a VM that runs without a process. */
 static void on_exited(const TbxVmExit *exit, gboolean is_clean, gpointer user_data)
 {
     TbxLocalVm *self = user_data;
     G_GNUC_UNUSED g_autoptr(TbxHeldVm) held = tbx_local_vm_hold(self);
+    g_autoptr(TbxVmProcess) process = g_steal_pointer(&self->process);
+    const TbxVerb verb = self->verb;
     TbxLaunchStep launch = self->launch;
     gboolean is_refused = self->refusal != NULL && launch != TBX_LAUNCH_NONE;
     gboolean is_wanted = is_clean || tbx_verb_wants_end(self);
@@ -332,7 +353,6 @@ static void on_exited(const TbxVmExit *exit, gboolean is_clean, gpointer user_da
     if (launch != TBX_LAUNCH_NONE)
         failure = describe_failure(self, launch, exit);
     g_clear_error(&self->refusal);
-    g_clear_pointer(&self->process, tbx_vm_process_free);
     self->launch = TBX_LAUNCH_NONE;
     self->launched_at = 0;
     self->started_at = 0;
@@ -344,20 +364,15 @@ static void on_exited(const TbxVmExit *exit, gboolean is_clean, gpointer user_da
     if (failure != NULL && !tbx_verb_wants_end(self))
         tbx_local_vm_set_last_error(self, failure);
     tbx_console_log_notify(self->log);
-    tbx_local_console_detach(self->console, tbx_verb_restarts(self, is_clean));
     tbx_local_vm_save_state(self, NULL, NULL);
 
-    /* It was one of a VM that ran: even if it ended before it could say so. */
-    if (self->is_adopting && launch == TBX_LAUNCH_NONE)
-        tbx_local_vm_apply(self, TBX_VM_EVENT_ADOPTED);
-    if (is_refused && tbx_vm_state_allows(&self->state, TBX_VM_EVENT_REFUSED))
-        tbx_local_vm_apply(self, TBX_VM_EVENT_REFUSED);
-    else if (tbx_vm_state_has_process(self->state.value))
-        tbx_local_vm_apply(self,
-                           is_wanted || is_refused ? TBX_VM_EVENT_ENDED : TBX_VM_EVENT_CRASHED);
-    else
-        tbx_local_vm_publish(self, TBX_EVENT_VM_CHANGED);
-    tbx_verb_on_exit(self, launch, is_clean, failure);
+    leave_process(self, launch, is_refused, is_wanted);
+    if (self->console != NULL) /* the driver may have been closed */
+        tbx_local_console_detach(self->console, tbx_verb_restarts(self, is_clean));
+    g_clear_pointer(&process, tbx_vm_process_free);
+    /* An action that was begun meanwhile has seen the end already. */
+    if (self->verb.operation == verb.operation && self->verb.token == verb.token)
+        tbx_verb_on_exit(self, launch, is_clean, failure);
     settle(self);
 }
 

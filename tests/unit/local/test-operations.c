@@ -20,13 +20,19 @@ typedef struct {
     gboolean lets_go;
     guint pre_emptions;
     guint cancellations;
+    TbxOperations *rival; /* nullable: where the end of one operation makes another begin */
 } Worker;
+
+static const TbxOperationHandlers handlers;
 
 static void on_changed(TbxOperationRecord *record, gpointer user_data)
 {
     Worker *worker = user_data;
 
     g_ptr_array_add(worker->changes, tbx_operation_record_ref(record));
+    if (worker->rival != NULL && record->state == TENBOX_OPERATION_STATE_CANCELLED)
+        g_assert_nonnull(tbx_operations_begin(worker->rival, record->vm_id, "name", "start", FALSE,
+                                              &handlers, worker, NULL));
 }
 
 static gboolean on_pre_empt(TbxOperation *operation, const char *kind, gpointer user_data)
@@ -72,6 +78,9 @@ static void test_life(void)
         tbx_operations_begin(operations, "vm", "name", "start", FALSE, &handlers, &worker, &error);
     g_assert_no_error(error);
     g_assert_true(tbx_operations_get_current(operations, "vm") == operation);
+    /* Its worker is told first. */
+    g_assert_cmpuint(worker.changes->len, ==, 0);
+    tbx_operation_announce(operation);
     tbx_operation_end(operation, NULL);
     g_assert_null(tbx_operations_get_current(operations, "vm"));
     g_assert_cmpuint(worker.changes->len, ==, 2);
@@ -95,7 +104,7 @@ static void test_failed(void)
     const TbxOperationRecord *ended;
 
     tbx_operation_end(operation, tbx_error_new("kernel-invalid", "kernel", "is none"));
-    ended = g_ptr_array_index(worker.changes, 1);
+    ended = g_ptr_array_index(worker.changes, 0);
     g_assert_cmpint(ended->state, ==, TENBOX_OPERATION_STATE_FAILED);
     g_assert_cmpstr(tenbox_error_get_code(ended->error), ==, "kernel-invalid");
     teardown(&worker);
@@ -135,6 +144,28 @@ static void test_busy_and_pre_emption(void)
     old = tbx_operations_get(operations, id, NULL);
     g_assert_cmpint(old->state, ==, TENBOX_OPERATION_STATE_CANCELLED);
     assert_error(&old->error, "operation-cancelled", NULL);
+    teardown(&worker);
+}
+
+/* Who hears that an operation gives way begins another: the newcomer does not run beside it. */
+static void test_rival(void)
+{
+    Worker worker;
+    g_autoptr(TbxOperations) operations = setup(&worker);
+    g_autoptr(GError) error = NULL;
+    TbxOperation *rival;
+
+    tbx_operations_begin(operations, "vm", "name", "stop", FALSE, &handlers, &worker, NULL);
+    worker.rival = operations;
+    g_assert_null(
+        tbx_operations_begin(operations, "vm", "name", "reset", TRUE, &handlers, &worker, &error));
+    worker.rival = NULL;
+    rival = tbx_operations_get_current(operations, "vm");
+    g_assert_cmpstr(tbx_operation_get_kind(rival), ==, "start");
+    g_assert_nonnull(strstr(error->message, tbx_operation_get_id(rival)));
+    assert_error(&error, "vm-busy", NULL);
+    tbx_operation_end(rival, NULL);
+    g_assert_null(tbx_operations_get_current(operations, "vm"));
     teardown(&worker);
 }
 
@@ -281,6 +312,7 @@ int main(int argc, char **argv)
     g_test_add_func("/operations/life", test_life);
     g_test_add_func("/operations/failed", test_failed);
     g_test_add_func("/operations/pre-emption", test_busy_and_pre_emption);
+    g_test_add_func("/operations/rival", test_rival);
     g_test_add_func("/operations/wait", test_wait);
     g_test_add_func("/operations/wait-over", test_wait_over);
     g_test_add_func("/operations/cancel", test_cancel);
