@@ -106,6 +106,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(TbxHeldVm, tbx_local_vm_release)
 gboolean tbx_local_vm_launch(TbxLocalVm *self, GError **error);
 /* Writes run/state.json. */
 void tbx_local_vm_save_state(TbxLocalVm *self, GAsyncReadyCallback callback, gpointer user_data);
+/* Writes vm.json; a failure is logged. */
+void tbx_local_vm_save_definition(TbxLocalVm *self);
 void tbx_local_vm_set_last_error(TbxLocalVm *self, const GError *error);
 /* Applies an event whose legality the caller has made sure of. Who hears of it may do anything: begin or
  * cancel an action, close the driver. */

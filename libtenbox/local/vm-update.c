@@ -36,6 +36,7 @@ static void finish(Update *update, GError *error)
 {
     TbxLocalVm *vm = update->vm;
     TbxRegistry *registry = vm->context->registry;
+    gboolean is_boot_owed = vm->definition->last_boot_time != update->definition->last_boot_time;
 
     vm->is_updating = FALSE;
     if (error != NULL) {
@@ -44,12 +45,14 @@ static void finish(Update *update, GError *error)
     } else {
         if (update->taken_name != NULL)
             tbx_registry_release_name(registry, vm->definition->name);
-        /* A boot may have been noted meanwhile. */
         update->definition->last_boot_time = vm->definition->last_boot_time;
         tbx_vm_definition_free(vm->definition);
         vm->definition = g_steal_pointer(&update->definition);
-        tbx_local_vm_publish(vm, TBX_EVENT_VM_CHANGED);
     }
+    /* A boot that was noted meanwhile left the file to this change. */
+    if (is_boot_owed && !vm->context->is_closed)
+        tbx_local_vm_save_definition(vm);
+    tbx_local_vm_publish(vm, TBX_EVENT_VM_CHANGED);
     if (update->is_operation && vm->verb.operation != NULL) {
         gboolean is_cancelled = g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
 

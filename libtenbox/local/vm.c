@@ -128,15 +128,22 @@ void tbx_local_vm_save_state(TbxLocalVm *self, GAsyncReadyCallback callback, gpo
     tbx_file_writer_write_async(self->state_writer, content, callback, user_data);
 }
 
+void tbx_local_vm_save_definition(TbxLocalVm *self)
+{
+    g_autoptr(GBytes) content = tbx_vm_definition_print(self->definition);
+
+    tbx_file_writer_write_async(self->definition_writer, content, on_saved,
+                                g_strdup_printf("VM %s: vm.json", self->id));
+}
+
 /* last_boot_time alone changes here; what a user changes is written by vm-update.c. */
 static void note_boot(TbxLocalVm *self)
 {
-    g_autoptr(GBytes) content = NULL;
-
     self->definition->last_boot_time = self->started_at / G_USEC_PER_SEC;
-    content = tbx_vm_definition_print(self->definition);
-    tbx_file_writer_write_async(self->definition_writer, content, on_saved,
-                                g_strdup_printf("VM %s: vm.json", self->id));
+    /* The old definition must not come behind the new one that is on its way to the disk: vm-update.c
+     * writes the boot after it, and until then it is in state.json. */
+    if (!self->is_updating)
+        tbx_local_vm_save_definition(self);
 }
 
 /* ---- what the process reports ------------------------------------------------------------- */
@@ -472,8 +479,13 @@ void tbx_local_vm_close(TbxLocalVm *self)
 {
     tbx_verb_drop(self);
     if (self->process != NULL && self->launch != TBX_LAUNCH_NONE &&
-        self->launch != TBX_LAUNCH_BOOTING)
+        self->launch != TBX_LAUNCH_BOOTING) {
         tbx_vm_process_abandon(g_steal_pointer(&self->process));
+        /* A record of it may be on its way to the disk: the next driver must not take what never ran for
+         * a VM that crashed. */
+        self->launched_at = 0;
+        tbx_local_vm_save_state(self, NULL, NULL);
+    }
     g_clear_pointer(&self->process, tbx_vm_process_free);
     g_clear_pointer(&self->console, tbx_local_console_close);
     if (self->log != NULL) {

@@ -30,7 +30,6 @@
 #define RESUME   TENBOX_VM_ACTION_RESUME
 #define DELETE   TENBOX_VM_ACTION_DELETE
 
-/* A file or folder of a VM. */
 /* ---- in front of the driver --------------------------------------------------------------- */
 
 /* Called once while a connection is being made anew: the old one is known to be lost, and the greeting of
@@ -68,6 +67,7 @@ GSource *__wrap_g_timeout_source_new(guint interval)
     return __real_g_timeout_source_new(is_clock_fast ? interval / 100 : interval);
 }
 
+/* A file or folder of a VM. */
 static char *vm_path(const Harness *harness, const char *id, const char *name)
 {
     return g_build_filename(harness->folder, "vms", id, name, NULL);
@@ -1507,6 +1507,31 @@ static void test_console_edges(void)
     harness_fini(&harness);
 }
 
+typedef struct {
+    Harness *harness;
+    const char *name;
+    TbxConsoleStream *console;
+} ConsoleWait;
+
+static gboolean has_console(gpointer user_data)
+{
+    ConsoleWait *wait = user_data;
+    GTask *task = new_task(NULL);
+
+    tbx_driver_console_open(wait->harness->driver, wait->name, TRUE, task);
+    wait->console = finish_pointer(task, NULL);
+    return wait->console != NULL;
+}
+
+/* The console of a VM that is being started. */
+static TbxConsoleStream *wait_console(Harness *harness, const char *name)
+{
+    ConsoleWait wait = {harness, name, NULL};
+
+    wait_until("a console", has_console, &wait);
+    return wait.console;
+}
+
 static char *read_log(Harness *harness, const char *name, const char *source, guint lines)
 {
     g_autoptr(GError) error = NULL;
@@ -1982,6 +2007,52 @@ static void test_update(void)
     harness_fini(&harness);
 }
 
+/* A VM gets its new name while it boots: what was reported as durable is what the next driver finds. */
+static void test_rename_while_booting(void)
+{
+    Harness harness;
+    g_autofree char *id = NULL;
+    g_autofree char *path = NULL;
+    g_autofree char *content = NULL;
+    g_autoptr(TbxVmSpec) spec = tbx_vm_spec_new();
+    g_autoptr(TbxOperationRecord) start = NULL;
+    g_autoptr(TbxOperationRecord) started = NULL;
+    g_autoptr(TbxConsoleStream) console = NULL;
+    g_autoptr(TbxVmRecord) renamed = NULL;
+    g_autoptr(TbxVmRecord) found = NULL;
+    g_autoptr(GError) error = NULL;
+    ThreadHold hold;
+    GTask *task;
+
+    harness_init(&harness);
+    id = create_vm(&harness, "old", "start-hang");
+    start = begin(&harness, "old", START, FALSE, -1, NULL);
+    console = wait_console(&harness, "old");
+    g_free(read_until(console, "fake: hanging\r\n"));
+    hold_threads(&hold);
+    spec->present = TBX_VM_SPEC_NAME;
+    spec->name = g_strdup("new");
+    task = new_task(NULL);
+    tbx_driver_vm_update(harness.driver, "old", spec, task);
+    write_console(console, "@run\n");
+    started = wait_operation(&harness, start->id);
+    g_assert_no_error(started->error);
+    release_threads(&hold);
+    renamed = finish_pointer(task, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(renamed->name, ==, "new");
+    g_clear_pointer(&console, tbx_console_stream_unref);
+    harness_close(&harness);
+    path = vm_path(&harness, id, "vm.json");
+    g_assert_true(g_file_get_contents(path, &content, NULL, NULL));
+    g_assert_nonnull(strstr(content, "\"new\""));
+    g_assert_null(strstr(content, "\"last_boot_time\":0"));
+    harness_open(&harness);
+    found = get_vm(&harness, "new");
+    g_assert_cmpstr(found->id, ==, id);
+    harness_fini(&harness);
+}
+
 static void test_not_found(void)
 {
     Harness harness;
@@ -2218,6 +2289,35 @@ static void test_close_while_starting(void)
     wait_until("the runtime to end", has_no_children, NULL);
     harness_open(&harness);
     g_assert_cmpint(get_state(&harness, "one"), ==, TENBOX_VM_STATE_STOPPED);
+    harness_fini(&harness);
+}
+
+/* The driver goes while the record of the process is on its way to the disk: the guest never ran, so it
+ * has not crashed either. */
+static void test_close_while_recording(void)
+{
+    Harness harness;
+    g_autofree char *id = NULL;
+    g_autoptr(TbxConsoleStream) console = NULL;
+    g_autoptr(TbxOperationRecord) start = NULL;
+    g_autoptr(TbxVmRecord) record = NULL;
+    ThreadHold hold;
+
+    harness_init(&harness);
+    id = create_vm(&harness, "one", NULL);
+    hold_threads(&hold);
+    start = begin(&harness, "one", START, FALSE, -1, NULL);
+    console = wait_console(&harness, "one");
+    tbx_driver_close(harness.driver);
+    release_threads(&hold);
+    g_clear_pointer(&console, tbx_console_stream_unref);
+    harness_close(&harness);
+    wait_until("the runtime to end", has_no_children, NULL);
+    harness_open(&harness);
+    record = get_vm(&harness, "one");
+    g_assert_cmpint(record->state, ==, TENBOX_VM_STATE_STOPPED);
+    g_assert_null(record->last_exit);
+    g_assert_cmpint(record->started_at, ==, 0);
     harness_fini(&harness);
 }
 
@@ -2702,6 +2802,7 @@ int main(int argc, char **argv)
     g_test_add_func("/local/create/withdrawn-late", test_create_withdrawn_late);
     g_test_add_func("/local/create/undone", test_create_undone);
     g_test_add_func("/local/update", test_update);
+    g_test_add_func("/local/rename-while-booting", test_rename_while_booting);
     g_test_add_func("/local/not-found", test_not_found);
     g_test_add_func("/local/adoption/states", test_adoption);
     g_test_add_func("/local/adoption/crash", test_adopted_crash);
@@ -2710,6 +2811,7 @@ int main(int argc, char **argv)
     g_test_add_func("/local/adoption/bad-state-file", test_bad_state_file);
     g_test_add_func("/local/adoption/refused", test_adoption_refused);
     g_test_add_func("/local/close/starting", test_close_while_starting);
+    g_test_add_func("/local/close/recording", test_close_while_recording);
     g_test_add_func("/local/close/under-way", test_close_under_way);
     g_test_add_func("/local/locked", test_locked);
     g_test_add_func("/local/bad-data-folders", test_bad_data_folders);
