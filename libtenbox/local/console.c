@@ -19,7 +19,6 @@ struct _TbxConsole {
     gpointer user_data;
     TbxConsoleRing *ring; /* nullable; kept while streams wait for the next */
     gboolean is_live;     /* a process writes to @ring */
-    gboolean is_open;     /* streams wait for more rather than end */
     gboolean is_connected;
     guint32 credit;
     GQueue streams;  /* of Stream; the head has the next turn */
@@ -31,7 +30,8 @@ typedef struct {
     TbxLocalConsole *console; /* a reference */
     TbxConsoleRing *ring;     /* what is being read */
     guint64 position;
-    GTask *reading; /* nullable */
+    gboolean is_ended; /* @ring is the last one, and nobody takes input any more */
+    GTask *reading;    /* nullable */
     gsize maximum;
     GSource *reading_cancelled;
     GQueue writes; /* of Write */
@@ -92,7 +92,7 @@ static GBytes *read_ring(Stream *stream, gsize maximum)
             return g_bytes_new_take(g_steal_pointer(&buffer), length);
         if (lost > 0)
             continue;
-        if (console->ring == NULL || console->ring == stream->ring)
+        if (stream->is_ended || console->ring == NULL || console->ring == stream->ring)
             return NULL;
         /* The old ring is finished, there is a new one. */
         tbx_console_ring_unref(stream->ring);
@@ -113,7 +113,7 @@ static void serve_read(Stream *stream)
     if (stream->reading == NULL)
         return;
     bytes = read_ring(stream, stream->maximum);
-    if (bytes == NULL && (stream->console->is_live || stream->console->is_open))
+    if (bytes == NULL && !stream->is_ended)
         return;
     task = take_read(stream);
     g_task_return_pointer(task, bytes != NULL ? bytes : g_bytes_new(NULL, 0),
@@ -236,7 +236,8 @@ static void pump_input(TbxLocalConsole *self)
     complete_writes(&finished);
 }
 
-static void fail_writes(TbxLocalConsole *self)
+/* What is open now ends: it does not go on with the ring of a later start. */
+static void end_streams(TbxLocalConsole *self)
 {
     GQueue failed = G_QUEUE_INIT;
     Write *write;
@@ -244,6 +245,7 @@ static void fail_writes(TbxLocalConsole *self)
     for (GList *link = self->streams.head; link != NULL; link = link->next) {
         Stream *stream = link->data;
 
+        stream->is_ended = TRUE;
         while ((write = g_queue_pop_head(&stream->writes)) != NULL)
             g_queue_push_tail(&failed, write);
     }
@@ -258,7 +260,7 @@ static void stream_write(TbxConsoleStream *base, GBytes *bytes, GTask *task)
     Stream *stream = (Stream *)base;
     Write *write;
 
-    if (!stream->console->is_live && !stream->console->is_open) {
+    if (stream->is_ended) {
         g_task_return_error(task, closed_error());
         g_object_unref(task);
         return;
@@ -352,7 +354,6 @@ void tbx_local_console_close(TbxLocalConsole *self)
     if (self == NULL)
         return;
     self->is_live = FALSE;
-    self->is_open = FALSE;
     self->is_connected = FALSE;
     self->send = NULL;
     while ((stream = g_queue_peek_head(&self->streams)) != NULL) {
@@ -371,7 +372,6 @@ void tbx_local_console_attach(TbxLocalConsole *self, TbxConsoleRing *ring)
         self->ring = tbx_console_ring_ref(ring);
     }
     self->is_live = TRUE;
-    self->is_open = TRUE;
     self->is_connected = TRUE;
     self->credit = RT_CONSOLE_INPUT_CREDIT;
     wake_streams(self);
@@ -386,12 +386,11 @@ void tbx_local_console_disconnect(TbxLocalConsole *self)
 void tbx_local_console_detach(TbxLocalConsole *self, gboolean stays_open)
 {
     self->is_live = FALSE;
-    self->is_open = stays_open;
     self->is_connected = FALSE;
     wake_streams(self);
     if (!stays_open) {
         g_clear_pointer(&self->ring, tbx_console_ring_unref);
-        fail_writes(self);
+        end_streams(self);
     }
 }
 

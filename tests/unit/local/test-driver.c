@@ -1476,7 +1476,7 @@ static void test_console_edges(void)
     g_autoptr(GError) error = NULL;
     g_autofree char *hello = NULL;
     g_autofree char *echo = NULL;
-    GTask *task;
+    GTask *task, *second;
 
     harness_init(&harness);
     id = create_vm(&harness, "one", NULL);
@@ -1498,9 +1498,14 @@ static void test_console_edges(void)
     write_console(console, "abc");
     echo = read_until(console, "abc");
     g_assert_cmpstr(echo, ==, "abc");
-    /* A read under way when the stream is closed. */
+    /* A read under way when the stream is closed; it was the one. */
     task = new_task(NULL);
     tbx_console_stream_read(console, 100, task);
+    second = new_task(NULL);
+    tbx_console_stream_read(console, 100, second);
+    g_assert_null(finish_pointer(second, &error));
+    assert_error(&error, "internal", NULL);
+    write_console(console, "");
     tbx_console_stream_close(console);
     g_assert_null(finish_pointer(task, &error));
     assert_error(&error, "closed", NULL);
