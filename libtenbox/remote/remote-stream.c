@@ -99,8 +99,6 @@ static GError *error_of_close(const char *code, const char *detail)
 {
     if (!code)
         return NULL;
-    if (g_strcmp0(code, "closed") == 0)
-        return tbx_error_new("daemon-unreachable", NULL, "the daemon closed the connection");
 
     const TbxErrorKind *kind = tbx_error_kind_lookup(code);
     GError *error = g_error_new_literal(TENBOX_ERROR, kind ? kind->code : TENBOX_ERROR_FAILED,

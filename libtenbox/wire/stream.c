@@ -614,7 +614,7 @@ static void on_socket_closed(TbxWebSocket *socket, TbxWebSocketStatus status, co
     code = stream->close_code;
     detail = stream->close_detail;
     if (code == NULL) {
-        code = reported != NULL ? tenbox_error_get_code(reported) : "closed";
+        code = reported != NULL ? tenbox_error_get_code(reported) : "daemon-unreachable";
         detail = reported != NULL ? reported->message : "the other end closed the connection";
     }
     stream->is_closing = TRUE;

@@ -79,8 +79,8 @@ typedef struct {
     /* The peer sends no more payload. */
     void (*eof)(TbxStreamChannel *channel, gpointer user_data);
     /* The channel is over: the peer closed it (@code NULL: in order; else why), or the socket ended
-     * (@code "daemon-unreachable" and the like). The channel is freed on return. Not called after
-     * tbx_stream_channel_close() or tbx_stream_destroy() by the owner. */
+     * (@code never NULL: "daemon-unreachable" even when it ended in order). The channel is freed on
+     * return. Not called after tbx_stream_channel_close() or tbx_stream_destroy() by the owner. */
     void (*closed)(TbxStreamChannel *channel, const char *code, const char *detail,
                    gpointer user_data);
 } TbxStreamChannelHandlers;

@@ -528,6 +528,27 @@ static void test_beyond_credit(void)
     end_fini(&server);
 }
 
+/* The socket's own end, however orderly, is told apart from a channel's. */
+static void test_socket_closes(void)
+{
+    End server;
+    Raw raw;
+
+    raw_open(&raw, &server);
+    raw_play(&raw, INIT "\n" SUBSCRIBE);
+    while (server.channel == NULL) {
+        iterate();
+    }
+    tbx_web_socket_close(raw.socket, TBX_WEB_SOCKET_NORMAL, NULL);
+    while (!server.is_closed) {
+        iterate();
+    }
+    g_assert_cmpstr(server.channel_code, ==, "daemon-unreachable");
+    g_assert_null(server.error_code);
+    raw_fini(&raw);
+    end_fini(&server);
+}
+
 /* What must be tolerated: unknown types and members, control for ids that are gone, payload that
  * crosses a close. */
 static void test_tolerance(void)
@@ -571,6 +592,7 @@ int main(int argc, char **argv)
     g_test_add_func("/stream/destroy-in-handler", test_destroy_in_handler);
     g_test_add_func("/stream/violations", test_violations);
     g_test_add_func("/stream/beyond-credit", test_beyond_credit);
+    g_test_add_func("/stream/socket-closes", test_socket_closes);
     g_test_add_func("/stream/tolerance", test_tolerance);
     return g_test_run();
 }
