@@ -60,7 +60,8 @@ typedef struct {
 struct _Opening {
     TbxRemoteStream *owner;
     GTask *task;
-    Console *console; /* a reference; NULL for the events */
+    Console *console;  /* a reference; NULL for the events */
+    gboolean is_asked; /* subscribed on the present socket */
     GSource *withdrawal;
     GSource *limit;
 };
@@ -479,6 +480,7 @@ static void subscribe(TbxRemoteStream *self, Opening *opening)
 {
     Console *console = opening->console;
 
+    opening->is_asked = TRUE;
     if (!console) {
         self->events_channel =
             tbx_stream_subscribe(self->stream, "events", NULL, NULL, &events_handlers, self);
@@ -493,8 +495,36 @@ static void subscribe(TbxRemoteStream *self, Opening *opening)
     if (console ? !console->channel : !self->events_channel)
         opening_fail(opening, tbx_error_new("unsupported", NULL,
                                             "this connection already has %d consoles open, no more "
-                                            "are possible",
+                                            "are possible; close one first",
                                             TBX_STREAM_CHANNELS_MAX));
+}
+
+/* The oldest opening that waits for a socket. */
+static Opening *find_waiting(TbxRemoteStream *self)
+{
+    for (GList *node = g_list_last(self->openings); node; node = node->prev) {
+        Opening *opening = node->data;
+        if (!opening->is_asked)
+            return opening;
+    }
+    return NULL;
+}
+
+static void connect_socket(TbxRemoteStream *self, GMainContext *context);
+
+/* Sees that the openings that wait for a socket get one. One that is ending is of no use to them:
+ * on_stream_closed() comes back here. */
+static void serve_waiting(TbxRemoteStream *self)
+{
+    Opening *opening;
+
+    while ((opening = find_waiting(self))) {
+        if (!self->stream && !self->connecting)
+            connect_socket(self, g_task_get_context(opening->task));
+        if (!self->stream || !tbx_stream_is_open(self->stream))
+            return;
+        subscribe(self, opening);
+    }
 }
 
 /* Ends every opening; @error is copied. */
@@ -510,6 +540,7 @@ static void on_stream_closed(TbxStream *stream, const GError *error, gpointer us
 
     /* The channels were told before. */
     g_clear_pointer(&self->stream, tbx_stream_destroy);
+    serve_waiting(self);
 }
 
 static const TbxStreamHandlers stream_handlers = {.closed = on_stream_closed};
@@ -538,8 +569,8 @@ static void connect_fail(TbxRemoteStream *self, GError *error)
     } else {
         own = tbx_http_client_explain(self->http, error);
     }
-    connect_end(self);
     fail_openings(self, own);
+    connect_end(self);
 }
 
 static void on_upgraded(GObject *source, GAsyncResult *result, gpointer user_data)
@@ -548,17 +579,18 @@ static void on_upgraded(GObject *source, GAsyncResult *result, gpointer user_dat
     GIOStream *connection = G_IO_STREAM(source);
     GError *error = NULL;
 
-    gboolean is_upgraded = tbx_web_socket_connect_finish(connection, result, &error);
+    if (tbx_web_socket_connect_finish(connection, result, &error) && !self->is_destroyed) {
+        self->stream = tbx_stream_new(connection, TBX_WEB_SOCKET_CLIENT, &stream_handlers, self);
+        if (!self->stream)
+            error = tbx_error_new("internal", NULL, "there is no memory for a WebSocket");
+    }
     if (self->is_destroyed) {
         g_clear_error(&error);
-    } else if (!is_upgraded) {
+    } else if (error) {
         connect_fail(self, error);
     } else {
         connect_end(self);
-        self->stream = tbx_stream_new(connection, TBX_WEB_SOCKET_CLIENT, &stream_handlers, self);
-        g_autoptr(GList) openings = g_list_reverse(g_list_copy(self->openings));
-        for (GList *node = openings; node; node = node->next)
-            subscribe(self, node->data);
+        serve_waiting(self);
     }
     stream_unref(self);
 }
@@ -629,6 +661,8 @@ void tbx_remote_stream_destroy(TbxRemoteStream *self)
         g_cancellable_cancel(self->connecting);
     connect_end(self);
     self->events_channel = NULL;
+    for (GList *node = self->consoles; node; node = node->next)
+        ((Console *)node->data)->channel = NULL;
     g_clear_pointer(&self->stream, tbx_stream_destroy);
     while (self->consoles)
         console_end(self->consoles->data, g_error_copy(error));
@@ -654,10 +688,7 @@ static void open_channel(TbxRemoteStream *self, Console *console, GTask *task)
     g_source_attach(opening->limit, g_task_get_context(task));
     self->openings = g_list_prepend(self->openings, opening);
 
-    if (self->stream)
-        subscribe(self, opening);
-    else if (!self->connecting)
-        connect_socket(self, g_task_get_context(task));
+    serve_waiting(self);
 }
 
 void tbx_remote_stream_watch(TbxRemoteStream *self, GTask *task)

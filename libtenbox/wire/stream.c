@@ -690,7 +690,7 @@ void tbx_stream_abort(TbxStream *stream, const char *code, const char *detail)
 
 void tbx_stream_close(TbxStream *stream, const char *code, const char *detail)
 {
-    if (stream->is_closing || stream->socket == NULL) {
+    if (!tbx_stream_is_open(stream)) {
         return;
     }
     for (guint i = 0; i < stream->channels->len; i++) {
@@ -703,6 +703,11 @@ void tbx_stream_close(TbxStream *stream, const char *code, const char *detail)
     stream->is_closing = TRUE;
     keep_close_reason(stream, code, detail);
     tbx_web_socket_close(stream->socket, TBX_WEB_SOCKET_GOING_AWAY, detail);
+}
+
+gboolean tbx_stream_is_open(TbxStream *stream)
+{
+    return !stream->is_closing && stream->socket != NULL;
 }
 
 guint tbx_stream_get_channel_count(TbxStream *stream)
@@ -720,8 +725,7 @@ TbxStreamChannel *tbx_stream_subscribe(TbxStream *stream, const char *kind, cons
     JsonObject *object;
 
     g_return_val_if_fail(stream->role == TBX_WEB_SOCKET_CLIENT, NULL);
-    if (stream->is_closing || stream->socket == NULL ||
-        stream->channels->len >= TBX_STREAM_CHANNELS_MAX) {
+    if (!tbx_stream_is_open(stream) || stream->channels->len >= TBX_STREAM_CHANNELS_MAX) {
         return NULL;
     }
     do {

@@ -124,6 +124,9 @@ void tbx_stream_abort(TbxStream *stream, const char *code, const char *detail);
  * follows. */
 void tbx_stream_close(TbxStream *stream, const char *code, const char *detail);
 
+/* Whether channels can still be opened; once not, `closed` follows. */
+gboolean tbx_stream_is_open(TbxStream *stream);
+
 /* How many channels exist, those included whose close the peer has not answered. */
 guint tbx_stream_get_channel_count(TbxStream *stream);
 
@@ -137,7 +140,7 @@ guint tbx_stream_get_channel_count(TbxStream *stream);
  * @user_data: for @handlers
  *
  * Returns: (transfer none): the channel, owned by @stream; %NULL when all TBX_STREAM_CHANNELS_MAX
- *   are in use or the stream is closing
+ *   are in use or the stream is not open
  */
 TbxStreamChannel *tbx_stream_subscribe(TbxStream *stream, const char *kind, const char *vm_id,
                                        JsonObject *options,

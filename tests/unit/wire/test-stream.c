@@ -304,6 +304,7 @@ static void test_close(void)
     }
     g_assert_cmpstr(client.channel_code, ==, "shutting-down");
     g_assert_cmpstr(server.channel_code, ==, "shutting-down");
+    g_assert_false(tbx_stream_is_open(client.stream));
     g_assert_null(client.error_code);
     g_assert_null(server.error_code);
     end_fini(&server);
