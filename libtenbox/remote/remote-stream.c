@@ -7,7 +7,13 @@
  * it, once. What lives on is a Console, or the events channel of the stream itself.
  *
  * Back-pressure both ways is the codec's: received bytes are given back as credit when the reader
- * takes them, and writes wait for room.
+ * takes them, and writes wait for room. A write completes when the daemon has given credit back for
+ * its last byte, which it does when the guest's side took it: closing a console cuts off nothing that
+ * was written.
+ *
+ * Completing a task may run its caller's code at once, and that may do anything: close other consoles,
+ * open new ones, drop the whole stream. Each loop that completes tasks therefore looks anew at what is
+ * left, and no channel is freed while a console knows it.
  */
 #include "libtenbox/remote/remote-stream.h"
 
@@ -47,13 +53,16 @@ typedef struct {
     GTask *read_task;  /* nullable */
     gsize read_maximum;
     GSource *read_withdrawal;
-    GQueue output; /* of Write */
+    GQueue output;   /* of Write, not sent or in part */
+    GQueue untaken;  /* of Write, sent */
+    guint64 written; /* bytes sent so far */
 } Console;
 
 typedef struct {
     GTask *task;
     GBytes *bytes;
     gsize sent;
+    guint64 end; /* once sent: Console.written behind its last byte */
     GSource *withdrawal;
 } Write;
 
@@ -93,6 +102,11 @@ static GError *withdrawn_error(void)
 static GError *closed_error(void)
 {
     return tbx_error_new("closed", NULL, "the connection was closed");
+}
+
+static GError *stopped_error(void)
+{
+    return tbx_error_new("closed", NULL, "the VM has stopped");
 }
 
 /* What a channel's end means; NULL = in order. */
@@ -213,21 +227,38 @@ static void console_read_now(Console *self)
     g_task_return_pointer(task, g_steal_pointer(&bytes), (GDestroyNotify)g_bytes_unref);
 }
 
-/* A task that completes may run its caller's code at once, and that may drop the console. */
-static void console_write_now(Console *self)
+/* Completes what the guest's side has taken. */
+static void console_complete_writes(Console *self)
 {
     G_GNUC_UNUSED g_autoptr(TbxConsoleStream) keep = tbx_console_stream_ref(&self->base);
     Write *write;
 
+    while (self->channel && (write = g_queue_peek_head(&self->untaken)) &&
+           write->end <= self->written - tbx_stream_channel_get_untaken(self->channel)) {
+        g_queue_pop_head(&self->untaken);
+        g_task_return_boolean(write->task, TRUE);
+        write_free(write);
+    }
+}
+
+static void console_fail_writes(Console *self)
+{
+    G_GNUC_UNUSED g_autoptr(TbxConsoleStream) keep = tbx_console_stream_ref(&self->base);
+    Write *write;
+
+    while ((write = g_queue_pop_head(&self->untaken)) ||
+           (write = g_queue_pop_head(&self->output))) {
+        g_task_return_error(write->task, self->error ? g_error_copy(self->error) : stopped_error());
+        write_free(write);
+    }
+}
+
+/* Sends what there is room for. */
+static void console_write_now(Console *self)
+{
+    Write *write;
+
     while ((write = g_queue_peek_head(&self->output))) {
-        if (!self->channel) {
-            g_queue_pop_head(&self->output);
-            g_task_return_error(write->task,
-                                self->error ? g_error_copy(self->error)
-                                            : tbx_error_new("closed", NULL, "the VM has stopped"));
-            write_free(write);
-            continue;
-        }
         gsize size;
         const guint8 *data = g_bytes_get_data(write->bytes, &size);
         gsize room = tbx_stream_channel_get_room(self->channel);
@@ -236,10 +267,10 @@ static void console_write_now(Console *self)
             return;
         tbx_stream_channel_send(self->channel, TBX_STREAM_BYTES, data + write->sent, portion);
         write->sent += portion;
+        self->written += portion;
         if (write->sent == size) {
-            g_queue_pop_head(&self->output);
-            g_task_return_boolean(write->task, TRUE);
-            write_free(write);
+            write->end = self->written;
+            g_queue_push_tail(&self->untaken, g_queue_pop_head(&self->output));
         }
     }
 }
@@ -263,7 +294,7 @@ static void console_end(Console *self, GError *error)
     }
     g_clear_error(&error);
     /* The reader closes the console when it learns, so the writers are told before. */
-    console_write_now(self);
+    console_fail_writes(self);
     console_read_now(self);
 }
 
@@ -297,6 +328,11 @@ static void on_console_writable(TbxStreamChannel *channel, gpointer user_data)
     console_write_now(user_data);
 }
 
+static void on_console_taken(TbxStreamChannel *channel, gpointer user_data)
+{
+    console_complete_writes(user_data);
+}
+
 static void on_console_skipped(TbxStreamChannel *channel, guint64 bytes, gpointer user_data)
 {
     Console *self = user_data;
@@ -322,6 +358,7 @@ static const TbxStreamChannelHandlers console_handlers = {
     .ready = on_console_ready,
     .data = on_console_data,
     .writable = on_console_writable,
+    .taken = on_console_taken,
     .skipped = on_console_skipped,
     .eof = on_console_eof,
     .closed = on_console_closed,
@@ -341,23 +378,33 @@ static void console_read(TbxConsoleStream *base, gsize maximum, GTask *task)
 {
     Console *self = (Console *)base;
 
-    g_return_if_fail(!self->read_task && maximum > 0);
-
+    if (self->read_task || maximum == 0) {
+        g_task_return_error(task, tbx_error_new("internal", NULL, "One read at a time"));
+        g_object_unref(task);
+        return;
+    }
     self->read_task = task;
     self->read_maximum = maximum;
     self->read_withdrawal = watch_withdrawal(task, on_read_withdrawn, self);
     console_read_now(self);
 }
 
+static int is_other_task(gconstpointer write, gconstpointer task)
+{
+    return ((const Write *)write)->task != task;
+}
+
 static gboolean on_write_withdrawn(GCancellable *cancellable, gpointer user_data)
 {
     GTask *task = user_data;
     Console *self = g_task_get_task_data(task);
+    GQueue *queues[] = {&self->output, &self->untaken};
 
-    for (GList *node = self->output.head; node; node = node->next) {
-        Write *write = node->data;
-        if (write->task == task) {
-            g_queue_delete_link(&self->output, node);
+    for (gsize i = 0; i < G_N_ELEMENTS(queues); i++) {
+        GList *node = g_queue_find_custom(queues[i], task, is_other_task);
+        if (node) {
+            Write *write = node->data;
+            g_queue_delete_link(queues[i], node);
             g_task_return_error(task, withdrawn_error());
             write_free(write);
             break;
@@ -369,8 +416,18 @@ static gboolean on_write_withdrawn(GCancellable *cancellable, gpointer user_data
 static void console_write(TbxConsoleStream *base, GBytes *bytes, GTask *task)
 {
     Console *self = (Console *)base;
-    Write *write = g_new0(Write, 1);
 
+    if (!self->channel) {
+        g_task_return_error(task, self->error ? g_error_copy(self->error) : stopped_error());
+        g_object_unref(task);
+        return;
+    }
+    if (g_bytes_get_size(bytes) == 0) {
+        g_task_return_boolean(task, TRUE);
+        g_object_unref(task);
+        return;
+    }
+    Write *write = g_new0(Write, 1);
     write->task = task;
     write->bytes = g_bytes_ref(bytes);
     g_task_set_task_data(task, self, NULL);

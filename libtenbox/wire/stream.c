@@ -16,7 +16,7 @@
 #include "libtenbox/wire/json-guard.h"
 #include "libtenbox/wire/wire-error.h"
 
-/* The peer may send this much more once a quarter of the window was used up. */
+/* While some of what came is still kept, credit is given back in pieces of this size. */
 #define CREDIT_STEP (TBX_STREAM_WINDOW / 4)
 #define CREDIT_MAX  G_MAXUINT32
 #define NONCE_MAX   64
@@ -35,10 +35,12 @@ struct _TbxStreamChannel {
     gpointer user_data;
 
     guint64 send_credit;
+    guint64 send_untaken; /* sent, and not yet given back by the peer as credit */
     guint32 send_sequence;
     gboolean eof_sent;
     gboolean room_wanted;
 
+    gsize receive_window;   /* what the peer may send while we keep all of it */
     gsize receive_credit;   /* what the peer may still send */
     gsize receive_consumed; /* what the owner is done with and the peer was not yet told */
     guint32 receive_sequence;
@@ -310,6 +312,7 @@ static void channel_open(TbxStreamChannel *channel, gsize credit)
 {
     channel->state = CHANNEL_OPEN;
     channel->send_credit = credit;
+    channel->receive_window = credit;
     channel->receive_credit = credit;
 }
 
@@ -364,6 +367,11 @@ static void on_credit(TbxStream *stream, TbxStreamChannel *channel, JsonObject *
         return;
     }
     channel->send_credit += (guint64)bytes;
+    channel->send_untaken -= MIN(channel->send_untaken, (guint64)bytes);
+    if (channel->state == CHANNEL_OPEN && channel_has_owner(channel) &&
+        channel->handlers->taken != NULL) {
+        channel->handlers->taken(channel, channel->user_data);
+    }
     channel_tell_writable(channel);
 }
 
@@ -802,7 +810,13 @@ void tbx_stream_channel_send(TbxStreamChannel *channel, TbxStreamFrame type, con
     bytes = g_bytes_new_take(frame, TBX_STREAM_HEADER_SIZE + length);
     channel->send_sequence++;
     channel->send_credit -= length;
+    channel->send_untaken += length;
     tbx_web_socket_send_binary(channel->stream->socket, bytes);
+}
+
+guint64 tbx_stream_channel_get_untaken(TbxStreamChannel *channel)
+{
+    return channel->send_untaken;
 }
 
 void tbx_stream_channel_send_skipped(TbxStreamChannel *channel, guint64 bytes)
@@ -822,8 +836,13 @@ void tbx_stream_channel_send_eof(TbxStreamChannel *channel)
 
 void tbx_stream_channel_consumed(TbxStreamChannel *channel, gsize bytes)
 {
+    gboolean is_all;
+
     channel->receive_consumed += bytes;
-    if (channel->state == CHANNEL_OPEN && channel->receive_consumed >= CREDIT_STEP) {
+    /* The last of what came is worth a frame of its own: the peer may wait for it to be taken. */
+    is_all = channel->receive_credit + channel->receive_consumed == channel->receive_window;
+    if (channel->state == CHANNEL_OPEN && channel->receive_consumed > 0 &&
+        (is_all || channel->receive_consumed >= CREDIT_STEP)) {
         channel_control_send(channel, "credit", "bytes", (gint64)channel->receive_consumed);
         channel->receive_credit += channel->receive_consumed;
         channel->receive_consumed = 0;

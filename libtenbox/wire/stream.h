@@ -74,6 +74,9 @@ typedef struct {
                  gpointer user_data);
     /* There is more room, after get_room() had said less than TBX_STREAM_PAYLOAD_MAX. */
     void (*writable)(TbxStreamChannel *channel, gpointer user_data);
+    /* The peer is done with more of what was sent: tbx_stream_channel_get_untaken() says less. Comes
+     * before `writable`. */
+    void (*taken)(TbxStreamChannel *channel, gpointer user_data);
     /* Client: the reader fell behind and lost @bytes at this point of the stream. */
     void (*skipped)(TbxStreamChannel *channel, guint64 bytes, gpointer user_data);
     /* The peer sends no more payload. */
@@ -164,13 +167,18 @@ gsize tbx_stream_channel_get_room(TbxStreamChannel *channel);
 void tbx_stream_channel_send(TbxStreamChannel *channel, TbxStreamFrame type, const void *data,
                              gsize length);
 
+/* Payload bytes sent that the peer has not yet given back as credit. Its end of the code does so when
+ * its owner called tbx_stream_channel_consumed(), so at 0 all that was sent has reached who it is for. */
+guint64 tbx_stream_channel_get_untaken(TbxStreamChannel *channel);
+
 /* Server: tells the client that @bytes were lost before what is sent next. */
 void tbx_stream_channel_send_skipped(TbxStreamChannel *channel, guint64 bytes);
 
 /* No more payload from here. */
 void tbx_stream_channel_send_eof(TbxStreamChannel *channel);
 
-/* The owner is done with @bytes received ones: the peer may send as much again. */
+/* The owner is done with @bytes received ones: the peer may send as much again. It is told when these
+ * were the last, else by the quarter of the window. */
 void tbx_stream_channel_consumed(TbxStreamChannel *channel, gsize bytes);
 
 /* Ends the channel with @code (nullable: in order) and @detail (nullable). @channel must not be

@@ -8,6 +8,7 @@
 #include <glib/gstdio.h>
 #include <string.h>
 
+#include "libtenbox/driver/driver.h"
 #include "libtenbox/tenbox.h"
 #include "tests/unit/libtenbox/fake-daemon.h"
 
@@ -1185,6 +1186,158 @@ static void test_console_ends(Fixture *fixture, gconstpointer data)
     g_assert_cmpuint(fake_daemon_count(fixture->daemon, "GET /v1/ws"), ==, 2);
 }
 
+/* The socket breaks, and whoever hears of it wants a new console at once: it gets one on a new socket. */
+typedef struct {
+    TenboxVm *vm;
+    Await await;
+} Reopening;
+
+static void on_closed_reopen(TenboxConsole *console, GError *error, gpointer user_data)
+{
+    Reopening *reopening = user_data;
+
+    tenbox_vm_open_console_async(reopening->vm, TENBOX_CONSOLE_FLAGS_NONE, NULL, await_done,
+                                 &reopening->await);
+}
+
+static void test_console_reopen(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(TenboxVm) vm = get_foo(fixture);
+    g_autoptr(GError) error = NULL;
+    g_auto(Screen) screen = {0};
+    Reopening reopening = {.vm = vm};
+
+    screen_open(&screen, vm);
+    g_signal_connect(screen.console, "closed", G_CALLBACK(on_closed_reopen), &reopening);
+    while (g_main_context_iteration(NULL, FALSE)) {
+    }
+    fake_daemon_drop_streams(fixture->daemon);
+    g_autoptr(TenboxConsole) again =
+        tenbox_vm_open_console_finish(vm, await_result(&reopening.await), &error);
+    g_assert_no_error(error);
+    g_assert_false(tenbox_console_is_closed(again));
+    g_assert_cmpuint(fake_daemon_count(fixture->daemon, "GET /v1/ws"), ==, 2);
+    await_clear(&reopening.await);
+}
+
+/* The limit of one socket is told as what it is, and closing one makes room. */
+static void test_console_limit(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(TenboxVm) vm = get_foo(fixture);
+    g_autoptr(GPtrArray) consoles = g_ptr_array_new_with_free_func(g_object_unref);
+    g_autoptr(GError) error = NULL;
+
+    for (guint i = 0; i < TBX_STREAM_CHANNELS_MAX; i++) {
+        g_ptr_array_add(consoles, open_console(vm, TENBOX_CONSOLE_FLAGS_NONE, &error));
+        g_assert_no_error(error);
+    }
+    g_assert_null(open_console(vm, TENBOX_CONSOLE_FLAGS_NONE, &error));
+    g_assert_nonnull(strstr(error->message, "64 consoles"));
+    assert_error(&error, TENBOX_ERROR_UNSUPPORTED, "unsupported");
+
+    tenbox_console_close(consoles->pdata[0]);
+    wait_until(channel_is_closed, fake_daemon_get_channels(fixture->daemon)->pdata[0]);
+    while (g_main_context_iteration(NULL, FALSE)) {
+    }
+    g_ptr_array_add(consoles, open_console(vm, TENBOX_CONSOLE_FLAGS_NONE, &error));
+    g_assert_no_error(error);
+}
+
+typedef struct {
+    TenboxConnection *connection;
+    guint ended;
+} Closing;
+
+static void on_opened_or_not(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    Closing *closing = user_data;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TenboxConsole) console =
+        tenbox_vm_open_console_finish(TENBOX_VM(source), result, &error);
+
+    g_assert_null(console);
+    g_assert_nonnull(error);
+    closing->ended++;
+    tenbox_connection_close(closing->connection);
+}
+
+static gboolean have_all_ended(gpointer user_data)
+{
+    return ((Closing *)user_data)->ended == TBX_STREAM_CHANNELS_MAX + 2;
+}
+
+/* More consoles than there are channels wait for the socket; the first that is told so closes all. */
+static void test_console_close_while_opening(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(TenboxVm) vm = get_foo(fixture);
+    Closing closing = {.connection = fixture->connection};
+
+    for (guint i = 0; i < TBX_STREAM_CHANNELS_MAX + 2; i++)
+        tenbox_vm_open_console_async(vm, TENBOX_CONSOLE_FLAGS_NONE, NULL, on_opened_or_not,
+                                     &closing);
+    wait_until(have_all_ended, &closing);
+}
+
+/* ---- the driver's console, where the public one is stricter --------------------------------- */
+
+static GTask *new_task(Await *await)
+{
+    return g_task_new(NULL, NULL, await_done, await);
+}
+
+static gboolean finish_write(Await *await, GError **error)
+{
+    return g_task_propagate_boolean(G_TASK(await_result(await)), error);
+}
+
+static void test_driver_console(Fixture *fixture, gconstpointer data)
+{
+    static const TbxEventSinkHandlers handlers = {0};
+    g_autoptr(TbxEventSink) sink = tbx_event_sink_new(&handlers, NULL);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TbxDriver) driver =
+        tbx_driver_new(fake_daemon_get_uri(fixture->daemon), sink, &error);
+    g_auto(Await) opened = {0}, console_opened = {0}, first = {0}, second = {0}, nothing = {0},
+                  written = {0}, empty = {0}, next = {0};
+    g_autoptr(GBytes) none = g_bytes_new_static("", 0);
+    g_autoptr(GBytes) some = g_bytes_new_static("some", 4);
+
+    g_assert_no_error(error);
+    tbx_driver_open(driver, new_task(&opened));
+    g_assert_true(finish_write(&opened, &error));
+    tbx_driver_console_open(driver, "foo", TRUE, new_task(&console_opened));
+    g_autoptr(TbxConsoleStream) console =
+        g_task_propagate_pointer(G_TASK(await_result(&console_opened)), &error);
+    g_assert_no_error(error);
+
+    /* One read at a time, of at least one byte; the one that waits is not disturbed. */
+    tbx_console_stream_read(console, 100, new_task(&first));
+    tbx_console_stream_read(console, 100, new_task(&second));
+    g_assert_null(g_task_propagate_pointer(G_TASK(await_result(&second)), &error));
+    assert_error(&error, TENBOX_ERROR_FAILED, "internal");
+    tbx_stream_channel_send(last_channel(fixture)->channel, TBX_STREAM_BYTES, "hello", 5);
+    g_autoptr(GBytes) bytes = g_task_propagate_pointer(G_TASK(await_result(&first)), &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(g_bytes_get_size(bytes), ==, 5);
+    tbx_console_stream_read(console, 0, new_task(&nothing));
+    g_assert_null(g_task_propagate_pointer(G_TASK(await_result(&nothing)), &error));
+    assert_error(&error, TENBOX_ERROR_FAILED, "internal");
+
+    /* Nothing is written at once and holds up nothing; something is written when it was taken. */
+    last_channel(fixture)->consumes = FALSE;
+    tbx_console_stream_write(console, some, new_task(&written));
+    tbx_console_stream_write(console, none, new_task(&empty));
+    g_assert_true(finish_write(&empty, &error));
+    tbx_console_stream_write(console, some, new_task(&next));
+    while (last_channel(fixture)->received->len < 8 || g_main_context_pending(NULL))
+        g_main_context_iteration(NULL, TRUE);
+    g_assert_null(written.result);
+    tbx_stream_channel_consumed(last_channel(fixture)->channel, 8);
+    g_assert_true(finish_write(&written, &error));
+    g_assert_true(finish_write(&next, &error));
+    g_assert_no_error(error);
+}
+
 /* ---- bad answers -------------------------------------------------------------------------- */
 
 static void test_bad_answers(Fixture *fixture, gconstpointer data)
@@ -1427,6 +1580,10 @@ int main(int argc, char **argv)
     ADD("/console/input", test_console_input);
     ADD("/console/pause", test_console_pause);
     ADD("/console/ends", test_console_ends);
+    ADD("/console/reopen", test_console_reopen);
+    ADD("/console/limit", test_console_limit);
+    ADD("/console/close-while-opening", test_console_close_while_opening);
+    ADD("/console/driver", test_driver_console);
     ADD("/answers/bad", test_bad_answers);
     ADD("/answers/newer", test_newer_daemon);
     ADD("/close/requests", test_close);

@@ -18,7 +18,7 @@ typedef struct {
     gboolean consume;          /* credit everything at once */
     char *kind, *vm_id;
     gboolean replay;
-    guint subscribe_count, ready_count, writable_count, eof_count;
+    guint subscribe_count, ready_count, writable_count, taken_count, eof_count;
     guint64 skipped;
     GString *received;
     gsize unconsumed;
@@ -56,6 +56,11 @@ static void on_channel_writable(TbxStreamChannel *channel, gpointer user_data)
     ((End *)user_data)->writable_count++;
 }
 
+static void on_channel_taken(TbxStreamChannel *channel, gpointer user_data)
+{
+    ((End *)user_data)->taken_count++;
+}
+
 static void on_channel_skipped(TbxStreamChannel *channel, guint64 bytes, gpointer user_data)
 {
     ((End *)user_data)->skipped += bytes;
@@ -77,8 +82,13 @@ static void on_channel_closed(TbxStreamChannel *channel, const char *code, const
 }
 
 static const TbxStreamChannelHandlers channel_handlers = {
-    on_channel_ready,   on_channel_data, on_channel_writable,
-    on_channel_skipped, on_channel_eof,  on_channel_closed,
+    .ready = on_channel_ready,
+    .data = on_channel_data,
+    .writable = on_channel_writable,
+    .taken = on_channel_taken,
+    .skipped = on_channel_skipped,
+    .eof = on_channel_eof,
+    .closed = on_channel_closed,
 };
 
 static void on_subscribe(TbxStream *stream, TbxStreamChannel *channel, const char *kind,
@@ -257,7 +267,7 @@ static void test_credit(void)
     g_assert_cmpuint(sent, ==, TBX_STREAM_WINDOW);
     server.writable_count = 0;
 
-    /* A few bytes are not worth a frame; a quarter of the window is. */
+    /* A few bytes among many are not worth a frame; a quarter of the window is. */
     tbx_stream_channel_consumed(client.channel, 100);
     settle();
     g_assert_cmpuint(server.writable_count, ==, 0);
@@ -270,6 +280,32 @@ static void test_credit(void)
         sent += send_some(&server, text + sent, total - sent);
         iterate();
     }
+    end_fini(&server);
+    end_fini(&client);
+}
+
+/* A sender learns that the last of what it sent was taken, and not before. */
+static void test_taken(void)
+{
+    End server, client;
+
+    pair_open(&server, &client);
+    subscribe(&server, &client);
+    server.consume = FALSE;
+    send_some(&client, "hello", 5);
+    while (server.received->len < 5) {
+        iterate();
+    }
+    settle();
+    g_assert_cmpuint(tbx_stream_channel_get_untaken(client.channel), ==, 5);
+    tbx_stream_channel_consumed(server.channel, 2);
+    settle();
+    g_assert_cmpuint(client.taken_count, ==, 0);
+    tbx_stream_channel_consumed(server.channel, 3);
+    while (client.taken_count == 0) {
+        iterate();
+    }
+    g_assert_cmpuint(tbx_stream_channel_get_untaken(client.channel), ==, 0);
     end_fini(&server);
     end_fini(&client);
 }
@@ -586,6 +622,7 @@ int main(int argc, char **argv)
     g_test_add_func("/stream/both-ways", test_both_ways);
     g_test_add_func("/stream/refused", test_refused);
     g_test_add_func("/stream/credit", test_credit);
+    g_test_add_func("/stream/taken", test_taken);
     g_test_add_func("/stream/channel-limit", test_channel_limit);
     g_test_add_func("/stream/close", test_close);
     g_test_add_func("/stream/peer-dies", test_peer_dies);
