@@ -5,10 +5,18 @@
  * Output is pulled: the driver is asked for bytes only while the client has granted credit and the
  * socket has room, one read at a time. A client that does not read therefore costs one read of at
  * most one frame here; what it misses stays in the VM's ring, and what falls out of the ring is
- * told as "skipped". Input is credited back to the client when the guest took it.
+ * told as "skipped".
+ *
+ * Input is credited back to the client when the guest's side took it. One write is under way, and what
+ * comes meanwhile is joined behind it: a client that sends its window byte by byte costs the window,
+ * not an allocation a byte. When the VM ends, writing is over but reading is not: what was not taken is
+ * dropped without credit, and the channel closes when the output is at its end.
  */
 #include "libtenbox/wire/wire-error.h"
 #include "tenboxd/ws.h"
+
+/* The most that one write hands over, so that credit flows while the guest reads. */
+#define WRITE_MAX (16 * 1024)
 
 /* Counted: by the channel and by each task under way. */
 typedef struct {
@@ -19,6 +27,10 @@ typedef struct {
     gboolean is_reading;
     GBytes *pending; /* read, but the room had gone meanwhile */
     guint64 skipped; /* what the client was told */
+
+    GByteArray *input;   /* not yet handed over; bounded by the client's credit */
+    gsize writing;       /* bytes of the write under way, 0 for none */
+    gboolean input_over; /* the VM has ended */
 } Console;
 
 static void pump(Console *self);
@@ -36,6 +48,7 @@ static void console_unref(Console *self)
     }
     tbx_console_stream_unref(self->console);
     g_clear_pointer(&self->pending, g_bytes_unref);
+    g_byte_array_unref(self->input);
     g_object_unref(self->cancellable);
     g_free(self);
 }
@@ -132,29 +145,48 @@ static void on_writable(TbxStreamChannel *channel, gpointer user_data)
 /* ---- input --------------------------------------------------------------------------------------
  * */
 
+static void write_input(Console *self);
+
 static void on_written(GObject *source, GAsyncResult *result, gpointer user_data)
 {
     g_autoptr(Console) self = user_data;
     g_autoptr(GError) error = NULL;
-    gsize length = GPOINTER_TO_SIZE(g_task_get_task_data(G_TASK(result)));
     gboolean written = g_task_propagate_boolean(G_TASK(result), &error);
+    gsize length = self->writing;
 
+    self->writing = 0;
     if (self->channel == NULL) {
         return;
     }
-    if (!written) {
+    if (written) {
+        tbx_stream_channel_consumed(self->channel, length);
+        write_input(self);
+    } else if (g_error_matches(error, TENBOX_ERROR, TENBOX_ERROR_CLOSED)) {
+        self->input_over = TRUE;
+        g_byte_array_set_size(self->input, 0);
+    } else {
         finish(self, error);
+    }
+}
+
+static void write_input(Console *self)
+{
+    g_autoptr(GBytes) bytes = NULL;
+
+    if (self->writing > 0 || self->input->len == 0) {
         return;
     }
-    tbx_stream_channel_consumed(self->channel, length);
+    self->writing = MIN(self->input->len, WRITE_MAX);
+    bytes = g_bytes_new(self->input->data, self->writing);
+    g_byte_array_remove_range(self->input, 0, (guint)self->writing);
+    tbx_console_stream_write(self->console, bytes,
+                             g_task_new(NULL, self->cancellable, on_written, console_ref(self)));
 }
 
 static void on_data(TbxStreamChannel *channel, TbxStreamFrame type, const guint8 *data,
                     gsize length, gpointer user_data)
 {
     Console *self = user_data;
-    g_autoptr(GBytes) bytes = NULL;
-    GTask *task;
 
     if (type != TBX_STREAM_BYTES) {
         g_autoptr(GError) error =
@@ -163,10 +195,10 @@ static void on_data(TbxStreamChannel *channel, TbxStreamFrame type, const guint8
         finish(self, error);
         return;
     }
-    bytes = g_bytes_new(data, length);
-    task = g_task_new(NULL, self->cancellable, on_written, console_ref(self));
-    g_task_set_task_data(task, GSIZE_TO_POINTER(length), NULL);
-    tbx_console_stream_write(self->console, bytes, task);
+    if (!self->input_over) {
+        g_byte_array_append(self->input, data, (guint)length);
+        write_input(self);
+    }
 }
 
 /* ---- life ---------------------------------------------------------------------------------------
@@ -216,6 +248,7 @@ void tbd_ws_console_open(TbdDaemon *daemon, TbxStreamChannel *channel, const cha
     g_ref_count_init(&self->references);
     self->channel = channel;
     self->cancellable = g_cancellable_new();
+    self->input = g_byte_array_new();
     tbx_stream_channel_set_handlers(channel, &opening_handlers, self);
     tbx_driver_console_open(tbd_daemon_get_driver(daemon), vm,
                             json_object_get_boolean_member_with_default(options, "replay", TRUE),

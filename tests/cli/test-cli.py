@@ -666,8 +666,11 @@ def test_console_pipe(host):
         contains(errors, "Ctrl-]", "standard error")
         check("Ctrl-]" not in output, "the hint is no data")
         # The guest got what came before the sequence: the next reader is shown it.
+        # Also when it is more than the guest takes at a time.
+        host.run("vm", "console", "foo", text=b"y" * 20480 + b"\n" + ESCAPE + b".")
         output, _ = host.run("vm", "console", "foo", text=b"@poweroff\n")
         contains(output, "from a pipe\n")
+        equal(output.count("y"), 20480, "the long line, whole")
     with running(host):
         # An end of the input is not the end of the console.
         process = subprocess.Popen([host.tenbox, "vm", "console", "-q", "foo"], env=host.environment,
@@ -678,6 +681,26 @@ def test_console_pipe(host):
         host.run("vm", "stop", "--force", "foo")
         rest, errors = process.communicate(timeout=HANG_LIMIT)
         equal((process.returncode, rest, errors), (0, b"", b""), "the end")
+
+
+def test_console_end_while_input_waits(host):
+    """The VM stops while its guest takes no input: its last words are shown, and that is no error."""
+    with running(host, "--cmdline", "no-credit"):
+        process = subprocess.Popen([host.tenbox, "vm", "console", "foo"], env=host.environment,
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdin.write(b"x" * 20480)
+        process.stdin.flush()
+        shown = b""
+        while shown.count(b"x") < 4096:
+            piece = os.read(process.stdout.fileno(), 65536)
+            check(piece, "what the guest took comes back")
+            shown += piece
+        host.run("vm", "stop", "--force", "foo")
+        equal(process.wait(HANG_LIMIT), 0, "status")
+        contains(process.stderr.read().decode(), "foo has stopped", "standard error")
+        equal(process.stdout.read(), b"", "what was shown behind that")
+        for stream in (process.stdin, process.stdout, process.stderr):
+            stream.close()
 
 
 def test_console_much(host):
@@ -728,7 +751,8 @@ WITHOUT_DAEMON = [test_no_daemon, test_usage, test_full_output, test_autostart]
 WITH_DAEMON = [test_thread, test_create, test_start_refused, test_several, test_stop, test_interrupt,
                test_interrupt_create, test_restart, test_crowd, test_rm,
                test_logs, test_system, test_console_keys, test_console_signals, test_console_stop, test_console_end,
-               test_console_pipe, test_console_much, test_console_stuck, test_start_console]
+               test_console_pipe, test_console_end_while_input_waits, test_console_much, test_console_stuck,
+               test_start_console]
 
 
 def main():

@@ -789,6 +789,101 @@ static void test_long_input(Fixture *fixture, gconstpointer data)
     g_assert_true(strcmp(screen.text->str, input) == 0);
 }
 
+/* A write that has completed has arrived: closing the console behind it cuts off nothing. */
+static void test_write_then_close(Fixture *fixture, gconstpointer data)
+{
+    const gsize size = 20 * 1024;
+    g_autoptr(TenboxVm) vm = create(fixture, "foo", NULL);
+    g_autoptr(GError) error = NULL;
+    g_auto(Screen) writer = {0}, reader = {0};
+    g_autofree char *input = g_strnfill(size, 'x');
+
+    assert_act(ACT(vm, start, &error), error);
+    wait_hello(vm);
+    g_assert_true(screen_open(&writer, vm, TENBOX_CONSOLE_FLAGS_NO_REPLAY, &error));
+    g_assert_true(screen_open(&reader, vm, TENBOX_CONSOLE_FLAGS_NO_REPLAY, &error));
+    g_assert_true(type_bytes(&writer, input, size, &error));
+    g_assert_no_error(error);
+    tenbox_console_close(writer.console);
+    reader.wanted_length = size;
+    wait_until(screen_shows, &reader);
+    g_assert_cmpstr(reader.text->str, ==, input);
+}
+
+/* The VM ends while its guest takes no input: writes fail, but what the guest said is shown to its end,
+ * and the console ends in order, also when the VM runs again before anybody looked. */
+static void test_end_while_input_waits(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(TenboxVm) vm = create(fixture, "foo", "no-credit");
+    g_autoptr(GError) error = NULL;
+    g_auto(Screen) screen = {0}, sleeper = {0}, again = {0};
+    g_auto(Await) write = {0};
+    g_autofree char *echo = g_strnfill(4096, 'x');
+    g_autofree char *shown = g_strconcat("fake: hello\r\n", echo, NULL);
+    g_autoptr(GBytes) input = g_bytes_new_take(g_strnfill(20 * 1024, 'x'), 20 * 1024);
+
+    assert_act(ACT(vm, start, &error), error);
+    g_assert_true(screen_open(&screen, vm, TENBOX_CONSOLE_FLAGS_NONE, &error));
+    g_assert_true(screen_open(&sleeper, vm, TENBOX_CONSOLE_FLAGS_NONE, &error));
+    tenbox_console_set_paused(sleeper.console, TRUE);
+    tenbox_console_write_async(screen.console, input, NULL, await_done, &write);
+    wait_text(&screen, shown);
+    g_assert_null(write.result);
+    g_assert_true(stop_vm(vm, TENBOX_VM_ACTION_FLAGS_FORCE, -1, &error));
+    g_assert_no_error(error);
+    g_assert_false(tenbox_console_write_finish(screen.console, await_result(&write), &error));
+    assert_error(&error, TENBOX_ERROR_CLOSED, "closed", NULL);
+    wait_until(screen_is_closed, &screen);
+    g_assert_cmpstr(screen.error, ==, NULL);
+    g_assert_cmpstr(screen.text->str, ==, shown);
+
+    assert_act(ACT(vm, start, &error), error);
+    g_assert_true(screen_open(&again, vm, TENBOX_CONSOLE_FLAGS_NONE, &error));
+    wait_text(&again, "fake: hello\r\n");
+    tenbox_console_set_paused(sleeper.console, FALSE);
+    wait_until(screen_is_closed, &sleeper);
+    g_assert_cmpstr(sleeper.error, ==, NULL);
+    g_assert_cmpstr(sleeper.text->str, ==, shown);
+}
+
+/* Whichever console learns first that it is over uses and closes the other. */
+static void on_closed_close_other(TenboxConsole *console, GError *error, gpointer other)
+{
+    g_autoptr(GBytes) bytes = g_bytes_new_static("x", 1);
+
+    tenbox_console_write_async(other, bytes, NULL, NULL, NULL);
+    tenbox_console_close(other);
+}
+
+static gboolean on_close_connection(gpointer connection)
+{
+    tenbox_connection_close(connection);
+    return G_SOURCE_REMOVE;
+}
+
+static void test_close_in_handler(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(TenboxVm) vm = create(fixture, "foo", NULL);
+    g_autoptr(GError) error = NULL;
+    g_auto(Screen) first = {0}, second = {0};
+
+    assert_act(ACT(vm, start, &error), error);
+    g_assert_true(screen_open(&first, vm, TENBOX_CONSOLE_FLAGS_NONE, &error));
+    g_assert_true(screen_open(&second, vm, TENBOX_CONSOLE_FLAGS_NONE, &error));
+    wait_text(&first, "fake: hello");
+    wait_text(&second, "fake: hello");
+    g_signal_connect(first.console, "closed", G_CALLBACK(on_closed_close_other), second.console);
+    g_signal_connect(second.console, "closed", G_CALLBACK(on_closed_close_other), first.console);
+    /* From inside the main loop, so that what ends there tells its callers at once. */
+    g_idle_add(on_close_connection, fixture->connection);
+    wait_until(screen_is_closed, &first);
+    wait_until(screen_is_closed, &second);
+
+    g_clear_object(&vm);
+    g_clear_object(&fixture->connection);
+    connect_fixture(fixture);
+}
+
 static gboolean has_signals(gpointer user_data)
 {
     return ((GString *)user_data)->len > 0;
@@ -879,6 +974,9 @@ int main(int argc, char **argv)
     ADD("/console/two", test_two_consoles);
     ADD("/console/skipped", test_skipped);
     ADD("/console/long-input", test_long_input);
+    ADD("/console/write-then-close", test_write_then_close);
+    ADD("/console/end-while-input-waits", test_end_while_input_waits);
+    ADD("/console/close-in-handler", test_close_in_handler);
     ADD("/system/texts", test_texts);
     return g_test_run();
 }

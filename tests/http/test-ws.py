@@ -192,6 +192,59 @@ def big_input():
 
 
 @TAP.test
+def end_while_input_waits():
+    """a VM that ends while its guest takes no input: the output comes to its end, then an end in order"""
+    with Host() as host:
+        host.create("a", cmdline="no-credit")
+        client = host.open()
+        client.subscribe(1, "console", "a")
+        ready(client, 1)
+        # All of the output window, in pieces that fit into the ring.
+        seen, taken = len(read_bytes(client, 1, b"fake: hello\r\n")), 0
+        for end in (65536, 131072, 196608, 262144):
+            order = b"@burst %d\n" % (end - seen)
+            client.payload(1, order)
+            taken += len(order)
+            while seen < end:
+                message = read_past_credit(client)
+                equal(message[:2], (1, BYTES))
+                seen += len(message[2])
+        # The guest takes 4096 bytes in all and echoes what is no order; the echo waits for credit.
+        client.payload(1, b"x" * 20480)
+        client.control({"type": "ping", "nonce": "sent"})
+        equal(read_past_credit(client)["type"], "pong")
+        host.act("a", "stop", {"force": True})
+        client.payload(1, b"too late")
+        client.control({"type": "credit", "id": 1, "bytes": 262144})
+        rest, message = b"", read_past_credit(client)
+        while not isinstance(message, dict):
+            rest += message[2]
+            message = read_past_credit(client)
+        equal(message, {"type": "close", "id": 1})
+        equal(rest, b"x" * (4096 - taken))
+        client.close()
+
+
+@TAP.test
+def small_input():
+    """a window of input sent byte by byte costs the window, not an allocation a byte"""
+    with Host() as host:
+        host.create("a", cmdline="no-credit no-echo")
+        client = host.open()
+        client.subscribe(1, "console", "a")
+        ready(client, 1)
+        before = host.daemon.rss_kib()
+        client.send(b"".join(WebSocket.frame(BINARY, struct.pack("<BBHI", BYTES, 0, 1, number) + b"x")
+                             for number in range(262144)))
+        client.control({"type": "ping", "nonce": "sent"})
+        while not isinstance(message := read_past_credit(client), dict):
+            equal(message[:2], (1, BYTES))
+        equal(message, {"type": "pong", "nonce": "sent"})
+        host.check_memory(before, limit_kib=2048)
+        client.close()
+
+
+@TAP.test
 def refused_channels():
     """channels that cannot be had are closed with the reason"""
     with Host() as host:
