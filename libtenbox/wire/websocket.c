@@ -21,6 +21,7 @@
 
 #include <wslay/wslay.h>
 
+#include "libtenbox/wire/json-guard.h"
 #include "libtenbox/wire/wire-error.h"
 
 #define INPUT_SIZE         (16 * 1024)
@@ -29,6 +30,7 @@
 #define CLOSE_SECONDS      5
 #define MISSED_PINGS_MAX   2
 #define HANDSHAKE_SIZE_MAX (8 * 1024)
+#define PROBLEM_SIZE_MAX   (8 * 1024)
 #define CLOSE_REASON_MAX   120
 #define WEB_SOCKET_GUID    "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -705,6 +707,12 @@ typedef struct {
     GString *answer;
     char *request;
     guint8 byte;
+
+    /* When the server refuses: what its status line says, and the document that may say more. */
+    GError *refusal;
+    guint refusal_status;
+    char *problem;
+    gsize problem_length;
 } Handshake;
 
 static void handshake_free(Handshake *handshake)
@@ -712,6 +720,8 @@ static void handshake_free(Handshake *handshake)
     g_free(handshake->expected);
     g_free(handshake->request);
     g_string_free(handshake->answer, TRUE);
+    g_clear_error(&handshake->refusal);
+    g_free(handshake->problem);
     g_free(handshake);
 }
 
@@ -756,6 +766,58 @@ static gboolean check_answer(Handshake *handshake, GError **error)
     return TRUE;
 }
 
+/* Whether a problem document follows the head of a refusal; then there is a buffer for it. */
+static gboolean expect_problem(Handshake *handshake)
+{
+    g_auto(GStrv) lines = g_strsplit(handshake->answer->str, "\r\n", -1);
+    const char *type = find_header(lines + 1, "Content-Type");
+    const char *length = find_header(lines + 1, "Content-Length");
+    g_auto(GStrv) words = g_strsplit(lines[0], " ", 3);
+    guint64 status, size;
+
+    if (g_strv_length(words) < 2 || strcmp(words[0], "HTTP/1.1") != 0 ||
+        !g_ascii_string_to_unsigned(words[1], 10, 400, 599, &status, NULL) || type == NULL ||
+        !g_str_has_prefix(type, "application/problem+json") || length == NULL ||
+        !g_ascii_string_to_unsigned(length, 10, 1, PROBLEM_SIZE_MAX, &size, NULL)) {
+        return FALSE;
+    }
+    handshake->refusal_status = (guint)status;
+    handshake->problem_length = (gsize)size;
+    handshake->problem = g_malloc(handshake->problem_length + 1);
+    return TRUE;
+}
+
+/* A document that is cut short or broken leaves what the status line said. */
+static void on_problem_read(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+    Handshake *handshake = g_task_get_task_data(task);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(JsonObject) object = NULL;
+    gsize count = 0;
+
+    if (!g_input_stream_read_all_finish(G_INPUT_STREAM(source), result, &count, &error) &&
+        g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
+        g_task_return_error(task, g_steal_pointer(&error));
+        return;
+    }
+    handshake->problem[count] = '\0';
+    object = tbx_json_guard_parse_object(handshake->problem, count, NULL);
+    g_task_return_error(task, object != NULL
+                                  ? tbx_error_from_problem(object, handshake->refusal_status)
+                                  : g_steal_pointer(&handshake->refusal));
+}
+
+static void read_problem(GTask *task)
+{
+    GIOStream *stream = g_task_get_source_object(task);
+    Handshake *handshake = g_task_get_task_data(task);
+
+    g_input_stream_read_all_async(g_io_stream_get_input_stream(stream), handshake->problem,
+                                  handshake->problem_length, G_PRIORITY_DEFAULT,
+                                  g_task_get_cancellable(task), on_problem_read, task);
+}
+
 static void read_answer(GTask *task);
 
 static void on_answer_byte(GObject *source, GAsyncResult *result, gpointer user_data)
@@ -777,10 +839,12 @@ static void on_answer_byte(GObject *source, GAsyncResult *result, gpointer user_
     }
     g_string_append_c(handshake->answer, (char)handshake->byte);
     if (g_str_has_suffix(handshake->answer->str, "\r\n\r\n")) {
-        if (check_answer(handshake, &error)) {
+        if (check_answer(handshake, &handshake->refusal)) {
             g_task_return_boolean(task, TRUE);
+        } else if (expect_problem(handshake)) {
+            read_problem(g_steal_pointer(&task));
         } else {
-            g_task_return_error(task, error);
+            g_task_return_error(task, g_steal_pointer(&handshake->refusal));
         }
         return;
     }

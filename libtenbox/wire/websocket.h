@@ -135,8 +135,9 @@ char *tbx_web_socket_accept_key(const char *key);
  * is ready for tbx_web_socket_new() as %TBX_WEB_SOCKET_CLIENT; not a byte behind the answer was
  * consumed.
  *
- * Errors: %TENBOX_ERROR_UNREACHABLE when the stream ends, %TENBOX_ERROR_PROTOCOL when the answer is
- * not a WebSocket; the message holds the status line of a refusal.
+ * Errors: %TENBOX_ERROR_UNREACHABLE when the stream ends; what the problem document says with which
+ * the server refuses, such as "forbidden" or "shutting-down"; %TENBOX_ERROR_PROTOCOL when the answer is
+ * neither, and then the message holds its status line.
  */
 void tbx_web_socket_connect_async(GIOStream *stream, const char *host, const char *target,
                                   const char *headers, GCancellable *cancellable,

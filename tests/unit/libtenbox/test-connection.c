@@ -923,6 +923,29 @@ static void test_watch_refused(Fixture *fixture, gconstpointer data)
     g_assert_false(
         tenbox_connection_watch_finish(fixture->connection, await_result(&no_socket), &error));
     assert_error(&error, TENBOX_ERROR_PROTOCOL, "protocol-error");
+
+    /* A daemon says why. */
+    static const struct {
+        guint status;
+        const char *slug;
+        int code, exit_status;
+    } reasons[] = {
+        {503, "shutting-down", TENBOX_ERROR_UNREACHABLE, 7},
+        {403, "forbidden", TENBOX_ERROR_PERMISSION, 5},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(reasons); i++) {
+        g_auto(Await) await = {0};
+        g_autofree char *body =
+            g_strdup_printf("{\"code\":\"%s\",\"detail\":\"because\"}", reasons[i].slug);
+        fake_daemon_answer(fixture->daemon, "GET /v1/ws", reasons[i].status,
+                           "application/problem+json", body);
+        tenbox_connection_watch_async(fixture->connection, NULL, await_done, &await);
+        g_assert_false(
+            tenbox_connection_watch_finish(fixture->connection, await_result(&await), &error));
+        g_assert_cmpint(tenbox_error_get_exit_status(error), ==, reasons[i].exit_status);
+        g_assert_cmpstr(error->message, ==, "because");
+        assert_error(&error, reasons[i].code, reasons[i].slug);
+    }
 }
 
 /* ---- consoles ----------------------------------------------------------------------------- */

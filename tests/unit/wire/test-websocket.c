@@ -507,6 +507,48 @@ static void test_handshake(void)
     }
 }
 
+#define PROBLEM_HEAD "Content-Type: application/problem+json\r\n"
+#define PROBLEM_BODY "{\"code\":\"shutting-down\",\"detail\":\"bye\",\"hint\":\"wait\"}"
+
+/* A refusal says why in its problem document, and in its status line when that is no good. */
+static void test_refusal(void)
+{
+    static const struct {
+        const char *answer;
+        const char *code, *message;
+    } cases[] = {
+        {"HTTP/1.1 503 Busy\r\n" PROBLEM_HEAD "Content-Length: 53\r\n\r\n" PROBLEM_BODY,
+         "shutting-down", "bye"},
+        {"HTTP/1.1 403 Forbidden\r\n" PROBLEM_HEAD
+         "Content-Length: 27\r\n\r\n{\"code\":\"new\",\"detail\":\"x\"}",
+         "new", "x"},
+        /* Cut short, broken, too long, without a length, with another status or type. */
+        {"HTTP/1.1 503 Busy\r\n" PROBLEM_HEAD "Content-Length: 54\r\n\r\n" PROBLEM_BODY,
+         "shutting-down", "bye"},
+        {"HTTP/1.1 503 Busy\r\n" PROBLEM_HEAD "Content-Length: 99\r\n\r\n{\"code\":",
+         "protocol-error", "503 Busy"},
+        {"HTTP/1.1 503 Busy\r\n" PROBLEM_HEAD "Content-Length: 4\r\n\r\n{{{{", "protocol-error",
+         "503 Busy"},
+        {"HTTP/1.1 503 Busy\r\n" PROBLEM_HEAD "Content-Length: 8193\r\n\r\n" PROBLEM_BODY,
+         "protocol-error", "503 Busy"},
+        {"HTTP/1.1 503 Busy\r\n" PROBLEM_HEAD "\r\n" PROBLEM_BODY, "protocol-error", "503 Busy"},
+        {"HTTP/1.1 503 Busy\r\nContent-Length: 53\r\n\r\n" PROBLEM_BODY, "protocol-error",
+         "503 Busy"},
+        {"HTTP/1.1 200 OK\r\n" PROBLEM_HEAD "Content-Length: 53\r\n\r\n" PROBLEM_BODY,
+         "protocol-error", "200 OK"},
+        {"503\r\n" PROBLEM_HEAD "Content-Length: 53\r\n\r\n" PROBLEM_BODY, "protocol-error", "503"},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error = handshake(cases[i].answer, TRUE);
+
+        g_test_message("%s", cases[i].answer);
+        g_assert_cmpint(error->domain, ==, TENBOX_ERROR);
+        g_assert_cmpstr(tenbox_error_get_code(error), ==, cases[i].code);
+        g_assert_nonnull(strstr(error->message, cases[i].message));
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -522,5 +564,6 @@ int main(int argc, char **argv)
     g_test_add_func("/websocket/destroy-in-handler", test_destroy_in_handler);
     g_test_add_func("/websocket/accept-key", test_accept_key);
     g_test_add_func("/websocket/handshake", test_handshake);
+    g_test_add_func("/websocket/refusal", test_refusal);
     return g_test_run();
 }
