@@ -541,7 +541,7 @@ static gboolean on_ping_time(gpointer user_data)
     if (socket->received_since_ping) {
         socket->received_since_ping = FALSE;
         socket->missed_pings = 0;
-    } else if (socket->missed_pings++ == MISSED_PINGS_MAX) {
+    } else if (++socket->missed_pings == MISSED_PINGS_MAX) {
         finish(socket, TBX_WEB_SOCKET_ABNORMAL,
                tbx_error_new("timed-out", NULL, "the other end of the WebSocket does not answer"));
         release(socket);
@@ -597,6 +597,7 @@ TbxWebSocket *tbx_web_socket_new(GIOStream *stream, TbxWebSocketRole role,
     socket->message = g_byte_array_new();
     socket->ping_interval = TBX_WEB_SOCKET_PING_SECONDS * 1000;
     socket->close_status = TBX_WEB_SOCKET_NORMAL;
+    socket->received_since_ping = TRUE; /* the handshake */
     g_queue_init(&socket->queue);
     if ((role == TBX_WEB_SOCKET_SERVER
              ? wslay_event_context_server_init(&socket->wslay, &callbacks, socket)

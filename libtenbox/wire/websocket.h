@@ -18,8 +18,8 @@
  *     the socket;
  *   - no extension is ever negotiated, so there is nothing to decompress.
  *
- * Each end sends a ping when TBX_WEB_SOCKET_PING_SECONDS passed, and closes when nothing at all
- * arrived during two of these intervals.
+ * Each end sends a ping every TBX_WEB_SOCKET_PING_SECONDS, and closes when two in a row stayed
+ * unanswered: nothing at all arrived during the two intervals behind them.
  *
  * The object belongs to the thread-default main context in which it was made. It calls its handlers
  * only from there, never from inside a function the owner called; `closed` is the last call, and

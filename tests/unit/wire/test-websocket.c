@@ -368,14 +368,18 @@ static void test_silent_peer(void)
 {
     End server;
     int peer = raw_open(&server);
-    guint8 pings[4];
+    guint8 pings[6];
 
+    raw_send(peer, "\x81\x81" MASK "a", 7);
+    while (server.message_count == 0) {
+        iterate();
+    }
     tbx_web_socket_set_ping_interval(server.socket, 10);
     while (!server.is_closed) {
         iterate();
     }
     g_assert_cmpstr(server.error_code, ==, "timed-out");
-    /* Two pings were asked for and not answered. */
+    /* Two pings were not answered, and no third was sent. */
     g_assert_cmpint(recv(peer, pings, sizeof(pings), MSG_WAITALL), ==, 4);
     g_assert_cmpmem(pings, 4, "\x89\0\x89\0", 4);
     end_fini(&server);
