@@ -112,10 +112,14 @@ static void on_upgraded(TbdDaemon *daemon, GIOStream *stream, TbdPeer *peer)
     static const TbxStreamHandlers handlers = {NULL, on_subscribe, on_closed};
     Session *session = g_new0(Session, 1);
 
+    session->stream = tbx_stream_new(stream, TBX_WEB_SOCKET_SERVER, &handlers, session);
+    if (session->stream == NULL) {
+        g_free(session);
+        return;
+    }
     session->sessions = tbd_daemon_get_sessions(daemon);
     session->link.data = session;
     session->peer = tbd_peer_ref(peer);
-    session->stream = tbx_stream_new(stream, TBX_WEB_SOCKET_SERVER, &handlers, session);
     g_queue_push_tail_link(&session->sessions->queue, &session->link);
 }
 

@@ -658,11 +658,15 @@ TbxStream *tbx_stream_new(GIOStream *connection, TbxWebSocketRole role,
     };
     TbxStream *stream = g_new0(TbxStream, 1);
 
+    stream->socket = tbx_web_socket_new(connection, role, &socket_handlers, stream);
+    if (stream->socket == NULL) {
+        g_free(stream);
+        return NULL;
+    }
     stream->role = role;
     stream->handlers = handlers;
     stream->user_data = user_data;
     stream->channels = g_ptr_array_new_with_free_func(g_free);
-    stream->socket = tbx_web_socket_new(connection, role, &socket_handlers, stream);
     stream->init_source = g_timeout_source_new_seconds(TBX_STREAM_INIT_SECONDS);
     g_source_set_callback(stream->init_source, on_init_timeout, stream, NULL);
     g_source_attach(stream->init_source, g_main_context_get_thread_default());

@@ -108,8 +108,8 @@ typedef struct {
  * @handlers: (transfer none): const table that outlives the stream
  * @user_data: for @handlers
  *
- * Returns: (transfer full): free with tbx_stream_destroy(). init is sent at once; a peer whose init
- *   does not come within TBX_STREAM_INIT_SECONDS is closed.
+ * Returns: (transfer full) (nullable): free with tbx_stream_destroy(). init is sent at once; a peer
+ *   whose init does not come within TBX_STREAM_INIT_SECONDS is closed. %NULL as tbx_web_socket_new().
  */
 TbxStream *tbx_stream_new(GIOStream *connection, TbxWebSocketRole role,
                           const TbxStreamHandlers *handlers, gpointer user_data);

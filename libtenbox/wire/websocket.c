@@ -587,6 +587,12 @@ TbxWebSocket *tbx_web_socket_new(GIOStream *stream, TbxWebSocketRole role,
     };
     TbxWebSocket *socket = g_new0(TbxWebSocket, 1);
 
+    if ((role == TBX_WEB_SOCKET_SERVER
+             ? wslay_event_context_server_init(&socket->wslay, &callbacks, socket)
+             : wslay_event_context_client_init(&socket->wslay, &callbacks, socket)) != 0) {
+        g_free(socket);
+        return NULL;
+    }
     socket->stream = g_object_ref(stream);
     socket->input = G_POLLABLE_INPUT_STREAM(g_io_stream_get_input_stream(stream));
     socket->output = G_POLLABLE_OUTPUT_STREAM(g_io_stream_get_output_stream(stream));
@@ -599,11 +605,6 @@ TbxWebSocket *tbx_web_socket_new(GIOStream *stream, TbxWebSocketRole role,
     socket->close_status = TBX_WEB_SOCKET_NORMAL;
     socket->received_since_ping = TRUE; /* the handshake */
     g_queue_init(&socket->queue);
-    if ((role == TBX_WEB_SOCKET_SERVER
-             ? wslay_event_context_server_init(&socket->wslay, &callbacks, socket)
-             : wslay_event_context_client_init(&socket->wslay, &callbacks, socket)) != 0) {
-        g_error("out of memory");
-    }
     wslay_event_config_set_no_buffering(socket->wslay, 1);
     wslay_event_config_set_max_recv_msg_length(socket->wslay, TBX_WEB_SOCKET_MESSAGE_MAX);
     start_pings(socket);

@@ -80,8 +80,8 @@ typedef struct {
  * @handlers: (transfer none): const table that outlives the socket
  * @user_data: for @handlers
  *
- * Returns: (transfer full): a socket that starts receiving in the next turn of the main loop; free
- *   with tbx_web_socket_destroy()
+ * Returns: (transfer full) (nullable): a socket that starts receiving in the next turn of the main
+ *   loop; free with tbx_web_socket_destroy(). %NULL when libwslay has no memory; @stream is as it was.
  */
 TbxWebSocket *tbx_web_socket_new(GIOStream *stream, TbxWebSocketRole role,
                                  const TbxWebSocketHandlers *handlers, gpointer user_data);

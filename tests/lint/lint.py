@@ -235,6 +235,13 @@ def check_calls(library):
                    if section == "*UND*" and name in FORBIDDEN_CALLS})
 
 
+def check_fatal_logs(root, c_files):
+    """g_error() ends the process, but as a symbol it is g_log() like any other message."""
+    return [f"{path}:{number}: g_error() ends the process" for path in c_files
+            if path.startswith("libtenbox/") for number, line in enumerate(lines_of(root, path), 1)
+            if re.search(r"\bg_error ?\(", line)]
+
+
 def check_runtime_libraries(runtime):
     run = subprocess.run(["ldd", runtime], capture_output=True, text=True)
     if run.returncode != 0:
@@ -296,6 +303,7 @@ def main():
         report.skip("shell scripts pass shellcheck", reason)
     else:
         report.rule("shell scripts pass shellcheck", problems)
+    report.rule("libtenbox logs nothing that ends the process", check_fatal_logs(root, c_files))
     report.rule("translatable files are listed", check_translations(root, c_files))
     report.rule("the system-call filters allow no KVM request that nobody makes", check_filter(root, c_files))
 
