@@ -8,8 +8,8 @@ G_BEGIN_DECLS
 
 /*
  * Shows the console of @vm until the user leaves or the VM stops; returns the exit status: 1 when the
- * VM crashed or the connection broke, and errors have been told. However it ends, also by a signal, the
- * terminal is as it was.
+ * VM crashed, 7 when the connection to the daemon broke, else what the error says; errors have been
+ * told. However it ends, also by a signal, the terminal is as it was.
  */
 int cli_console_run(Cli *cli, TenboxVm *vm);
 
