@@ -82,8 +82,7 @@ static void finish(Console *self, const GError *error)
     detach(self);
 }
 
-/* ---- output -------------------------------------------------------------------------------------
- * */
+/* ---- output ---------------------------------------------------------------------------------- */
 
 static void on_read(GObject *source, GAsyncResult *result, gpointer user_data)
 {
@@ -142,8 +141,7 @@ static void on_writable(TbxStreamChannel *channel, gpointer user_data)
     pump(user_data);
 }
 
-/* ---- input --------------------------------------------------------------------------------------
- * */
+/* ---- input ----------------------------------------------------------------------------------- */
 
 static void write_input(Console *self);
 
@@ -201,8 +199,7 @@ static void on_data(TbxStreamChannel *channel, TbxStreamFrame type, const guint8
     }
 }
 
-/* ---- life ---------------------------------------------------------------------------------------
- * */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static void on_closed(TbxStreamChannel *channel, const char *code, const char *detail,
                       gpointer user_data)

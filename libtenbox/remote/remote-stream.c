@@ -18,6 +18,7 @@
 #include "libtenbox/remote/remote-stream.h"
 
 #include "libtenbox/wire/json-guard.h"
+#include "libtenbox/wire/source.h"
 #include "libtenbox/wire/stream.h"
 #include "libtenbox/wire/wire-error.h"
 
@@ -75,13 +76,6 @@ struct _Opening {
     GSource *limit;
 };
 
-static void end_source(GSource **source)
-{
-    if (*source)
-        g_source_destroy(*source);
-    g_clear_pointer(source, g_source_unref);
-}
-
 /* Calls @callback when the caller of @task withdraws; NULL when nobody can. */
 static GSource *watch_withdrawal(GTask *task, GCancellableSourceFunc callback, gpointer user_data)
 {
@@ -132,8 +126,8 @@ static GTask *opening_finish(Opening *opening)
     GTask *task = opening->task;
 
     opening->owner->openings = g_list_remove(opening->owner->openings, opening);
-    end_source(&opening->withdrawal);
-    end_source(&opening->limit);
+    tbx_source_clear(&opening->withdrawal);
+    tbx_source_clear(&opening->limit);
     if (opening->console)
         opening->console->opening = NULL;
     g_free(opening);
@@ -195,7 +189,7 @@ static Opening *find_events_opening(TbxRemoteStream *self)
 
 static void write_free(Write *write)
 {
-    end_source(&write->withdrawal);
+    tbx_source_clear(&write->withdrawal);
     g_bytes_unref(write->bytes);
     g_object_unref(write->task);
     g_free(write);
@@ -207,7 +201,7 @@ static void console_read_now(Console *self)
         return;
 
     g_autoptr(GTask) task = g_steal_pointer(&self->read_task);
-    end_source(&self->read_withdrawal);
+    tbx_source_clear(&self->read_withdrawal);
     g_autoptr(GBytes) bytes = g_queue_pop_head(&self->input);
     if (!bytes && self->error) {
         g_task_return_error(task, g_error_copy(self->error));
@@ -369,7 +363,7 @@ static gboolean on_read_withdrawn(GCancellable *cancellable, gpointer user_data)
     Console *self = user_data;
     g_autoptr(GTask) task = g_steal_pointer(&self->read_task);
 
-    end_source(&self->read_withdrawal);
+    tbx_source_clear(&self->read_withdrawal);
     g_task_return_error(task, withdrawn_error());
     return G_SOURCE_REMOVE;
 }
@@ -610,7 +604,7 @@ static void stream_unref(TbxRemoteStream *self)
 
 static void connect_end(TbxRemoteStream *self)
 {
-    end_source(&self->connect_timer);
+    tbx_source_clear(&self->connect_timer);
     g_clear_object(&self->connecting);
 }
 

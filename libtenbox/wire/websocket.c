@@ -22,6 +22,7 @@
 #include <wslay/wslay.h>
 
 #include "libtenbox/wire/json-guard.h"
+#include "libtenbox/wire/source.h"
 #include "libtenbox/wire/wire-error.h"
 
 #define INPUT_SIZE         (16 * 1024)
@@ -98,20 +99,12 @@ static void message_free(Message *message)
     g_free(message);
 }
 
-static void drop_source(GSource **source)
-{
-    if (*source != NULL) {
-        g_source_destroy(*source);
-        g_clear_pointer(source, g_source_unref);
-    }
-}
-
 static void drop_stream(TbxWebSocket *socket)
 {
-    drop_source(&socket->input_source);
-    drop_source(&socket->output_source);
-    drop_source(&socket->ping_source);
-    drop_source(&socket->close_source);
+    tbx_source_clear(&socket->input_source);
+    tbx_source_clear(&socket->output_source);
+    tbx_source_clear(&socket->ping_source);
+    tbx_source_clear(&socket->close_source);
     if (socket->stream != NULL) {
         g_io_stream_close(socket->stream, NULL, NULL);
         g_clear_object(&socket->stream);
@@ -313,7 +306,7 @@ static gboolean on_input(GObject *stream, gpointer user_data)
     TbxWebSocket *socket = user_data;
 
     hold(socket);
-    drop_source(&socket->input_source);
+    tbx_source_clear(&socket->input_source);
     receive(socket);
     if (!socket->is_finished) {
         check_closed(socket);
@@ -462,7 +455,7 @@ static gboolean on_output(GObject *stream, gpointer user_data)
     TbxWebSocket *socket = user_data;
 
     hold(socket);
-    drop_source(&socket->output_source);
+    tbx_source_clear(&socket->output_source);
     send_queue(socket);
     if (!socket->is_finished) {
         check_closed(socket);
@@ -494,7 +487,7 @@ static void rearm(TbxWebSocket *socket)
                        (GSourceFunc)(void (*)(void))on_input);
         }
     } else if (socket->input_source != NULL && !may_receive(socket)) {
-        drop_source(&socket->input_source);
+        tbx_source_clear(&socket->input_source);
     }
     if (socket->output_source == NULL && wants_output(socket)) {
         socket->output_source =
@@ -568,7 +561,7 @@ static gboolean on_close_timeout(gpointer user_data)
 
 static void start_pings(TbxWebSocket *socket)
 {
-    drop_source(&socket->ping_source);
+    tbx_source_clear(&socket->ping_source);
     socket->ping_source = attach(socket, g_timeout_source_new(socket->ping_interval), on_ping_time);
 }
 

@@ -58,8 +58,7 @@ typedef enum {
 
 typedef struct _TbxWebSocket TbxWebSocket;
 
-/* All mandatory. @data is borrowed until the call returns; text is valid UTF-8 and NUL-terminated.
- * */
+/* All mandatory. @data is borrowed until the call returns; text is valid UTF-8, NUL-terminated. */
 typedef struct {
     void (*text)(TbxWebSocket *socket, const char *text, gsize length, gpointer user_data);
     void (*binary)(TbxWebSocket *socket, const guint8 *data, gsize length, gpointer user_data);
@@ -98,8 +97,7 @@ void tbx_web_socket_destroy(TbxWebSocket *socket);
 /* How many bytes of data the owner may queue now; 0 once closing. */
 gsize tbx_web_socket_get_room(TbxWebSocket *socket);
 
-/* Queues one text message: at most TBX_WEB_SOCKET_MESSAGE_MAX bytes of UTF-8. Ignored once closing.
- * */
+/* Queues a text message: at most TBX_WEB_SOCKET_MESSAGE_MAX bytes of UTF-8. Ignored once closing. */
 void tbx_web_socket_send_text(TbxWebSocket *socket, const char *text, gssize length);
 
 /* Queues one binary message of at most TBX_WEB_SOCKET_MESSAGE_MAX bytes. Ignored once closing. */
