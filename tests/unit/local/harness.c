@@ -499,3 +499,129 @@ guint count_children(void)
     words = g_strsplit(g_strstrip(text), " ", -1);
     return *text == '\0' ? 0 : g_strv_length(words);
 }
+
+/* ---- what most tests of the driver ask ---------------------------------------------------- */
+
+char *vm_path(const Harness *harness, const char *id, const char *name)
+{
+    return g_build_filename(harness->folder, "vms", id, name, NULL);
+}
+
+char *list_vms_folder(const Harness *harness)
+{
+    g_autofree char *path = g_build_filename(harness->folder, "vms", NULL);
+    g_autoptr(GDir) folder = g_dir_open(path, 0, NULL);
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+    const char *name;
+
+    while ((name = g_dir_read_name(folder)) != NULL)
+        g_ptr_array_add(names, g_strdup(name));
+    g_ptr_array_sort(names, (GCompareFunc)g_strcmp0);
+    g_ptr_array_add(names, NULL);
+    return g_strjoinv(" ", (char **)names->pdata);
+}
+
+gboolean is_alive(gint64 pid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d", (int)pid);
+
+    return g_file_test(path, G_FILE_TEST_IS_DIR);
+}
+
+char *describe_events(const Harness *harness)
+{
+    GString *text = g_string_new(NULL);
+
+    for (guint i = 0; i < harness->events->len; i++) {
+        const TbxEventRecord *event = g_ptr_array_index(harness->events, i);
+
+        if (g_str_equal(event->type, TBX_EVENT_VM_CHANGED))
+            continue;
+        if (text->len > 0)
+            g_string_append_c(text, ' ');
+        if (event->operation != NULL)
+            g_string_append_printf(
+                text, "%s:%s", event->operation->kind,
+                tenbox_operation_state_to_string((TenboxOperationState)event->operation->state));
+        else if (g_str_equal(event->type, TBX_EVENT_VM_STATE))
+            g_string_append(text, tenbox_vm_state_to_string((TenboxVmState)event->vm->state));
+        else
+            g_string_append(text, event->type);
+    }
+    return g_string_free(text, FALSE);
+}
+
+gboolean has_rebooted(gpointer user_data)
+{
+    const Harness *harness = user_data;
+
+    for (guint i = 0; i < harness->events->len; i++) {
+        const TbxEventRecord *event = g_ptr_array_index(harness->events, i);
+
+        if (g_str_equal(event->type, TBX_EVENT_VM_REBOOTED))
+            return TRUE;
+    }
+    return FALSE;
+}
+
+void assert_cancelled(Harness *harness, const char *id)
+{
+    g_autoptr(TbxOperationRecord) record = wait_operation(harness, id);
+
+    g_assert_cmpint(record->state, ==, TENBOX_OPERATION_STATE_CANCELLED);
+    g_assert_cmpstr(tenbox_error_get_code(record->error), ==, "operation-cancelled");
+}
+
+char *read_log(Harness *harness, const char *name, const char *source, guint lines)
+{
+    g_autoptr(GError) error = NULL;
+    GTask *task = new_task(NULL);
+    char *text;
+
+    tbx_driver_vm_log(harness->driver, name, source, lines, task);
+    text = finish_pointer(task, &error);
+    g_assert_no_error(error);
+    return text;
+}
+
+TbxVmRecord *try_update(Harness *harness, const char *name, TbxVmSpec *spec, GError **error)
+{
+    GTask *task = new_task(NULL);
+
+    tbx_driver_vm_update(harness->driver, name, spec, task);
+    return finish_pointer(task, error);
+}
+
+typedef struct {
+    Harness *harness;
+    const char *name;
+    TbxConsoleStream *console;
+} ConsoleWait;
+
+static gboolean has_console(gpointer user_data)
+{
+    ConsoleWait *wait = user_data;
+    GTask *task = new_task(NULL);
+
+    tbx_driver_console_open(wait->harness->driver, wait->name, TRUE, task);
+    wait->console = finish_pointer(task, NULL);
+    return wait->console != NULL;
+}
+
+TbxConsoleStream *wait_console(Harness *harness, const char *name)
+{
+    ConsoleWait wait = {harness, name, NULL};
+
+    wait_until("a console", has_console, &wait);
+    return wait.console;
+}
+
+static gboolean has_no_children(gpointer unused)
+{
+    return count_children() == 0;
+}
+
+void wait_no_children(void)
+{
+    wait_until("the runtimes to end", has_no_children, NULL);
+}

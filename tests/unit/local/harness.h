@@ -95,3 +95,35 @@ guint count_children(void);
 /* Waits until that many are open: a small file may still be on its way to the disk, in a thread. One that
  * leaked never closes. */
 void wait_descriptors(guint expected);
+
+/* ---- what most tests of the driver ask ---------------------------------------------------- */
+
+#define START    TENBOX_VM_ACTION_START
+#define STOP     TENBOX_VM_ACTION_STOP
+#define SHUTDOWN TENBOX_VM_ACTION_SHUTDOWN
+#define REBOOT   TENBOX_VM_ACTION_REBOOT
+#define RESET    TENBOX_VM_ACTION_RESET
+#define PAUSE    TENBOX_VM_ACTION_PAUSE
+#define RESUME   TENBOX_VM_ACTION_RESUME
+#define DELETE   TENBOX_VM_ACTION_DELETE
+
+/* A file or folder of a VM (@name nullable: the folder itself). */
+char *vm_path(const Harness *harness, const char *id, const char *name);
+/* The entries of vms/, sorted and joined by spaces. */
+char *list_vms_folder(const Harness *harness);
+gboolean is_alive(gint64 pid);
+
+/* The types of the events of one VM so far, states and operation states spelled out. */
+char *describe_events(const Harness *harness);
+/* A Condition: whether an event told of a reboot. @harness: a Harness. */
+gboolean has_rebooted(gpointer harness);
+/* Waits for the end of an operation and asserts that it was cancelled. */
+void assert_cancelled(Harness *harness, const char *id);
+
+TbxVmRecord *try_update(Harness *harness, const char *name, TbxVmSpec *spec, GError **error);
+/* The last @lines (0: all) of a log, asserting that there is one. */
+char *read_log(Harness *harness, const char *name, const char *source, guint lines);
+/* The console of a VM that is being started, as soon as it has one. */
+TbxConsoleStream *wait_console(Harness *harness, const char *name);
+/* Waits until no child of this process is left. */
+void wait_no_children(void);
