@@ -85,3 +85,24 @@ make_hello_guest() {
     mv "$5/vmlinuz.new" "$5/vmlinuz"
     rm -rf "$files"
 }
+
+# Builds what the tests in tests/lab boot; with LONG not empty, all kernels that there are.
+# lab_test_guests ARCH LONG
+lab_test_guests() {
+    case $1 in
+        x86_64) test_kernels='13 12 13-cloud' ;;
+        aarch64) test_kernels='13 12-cloud' ;;
+    esac
+    [ -z "$2" ] || test_kernels='13 12 13-cloud 12-cloud'
+    for test_kernel in $test_kernels; do
+        hello_guest "$1" "$test_kernel" >/dev/null || exit
+    done
+    [ "$1" = aarch64 ] || return 0
+    plain=$build/guest/aarch64/hello-12-cloud/vmlinuz
+    wrapped=$build/guest/aarch64/wrapped
+    if ! is_fresh "$wrapped/vmlinuz.zboot" "$plain" "$root/tests/lab/lib/wrap-arm64-image.py"; then
+        mkdir -p "$wrapped"
+        "$python" "$root/tests/lab/lib/wrap-arm64-image.py" "$plain" "$wrapped/vmlinuz.gz" \
+            "$wrapped/vmlinuz.zboot" || exit
+    fi
+}

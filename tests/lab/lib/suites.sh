@@ -184,10 +184,7 @@ run_lab() {
 }
 
 suite_lab() {
-    for guest_kernel in 13 12 13-cloud; do
-        hello_guest "$machine" "$guest_kernel" >/dev/null || exit
-    done
-    [ -z "$test_long" ] || hello_guest "$machine" 12-cloud >/dev/null || exit
+    lab_test_guests "$machine" "$test_long"
     # What hello.sh shows through all layers is repeated below them with --long only.
     set -- console_and_controllers crash abandoned
     [ -z "$test_long" ] || set --
@@ -198,18 +195,7 @@ suite_lab() {
 }
 
 suite_lab_arm() {
-    for guest_kernel in 13 12-cloud; do
-        hello_guest aarch64 "$guest_kernel" >/dev/null || exit
-    done
-    if [ -n "$test_long" ]; then
-        for guest_kernel in 12 13-cloud; do
-            hello_guest aarch64 "$guest_kernel" >/dev/null || exit
-        done
-    fi
-    folder=$build/guest/aarch64/wrapped
-    mkdir -p "$folder"
-    "$python" "$root/tests/lab/lib/wrap-arm64-image.py" "$build/guest/aarch64/hello-12-cloud/vmlinuz" \
-        "$folder/vmlinuz.gz" "$folder/vmlinuz.zboot" || exit
+    lab_test_guests aarch64 "$test_long"
     # Each host runs what differs on it; with --long every host runs every case.
     gic2_cases='first doctor kernels many_cpus power_button pause reset reboot exits bad_input'
     gic3_cases='first cpus many_cpus reset formats'
