@@ -197,7 +197,7 @@ suite_lab() {
 suite_lab_arm() {
     lab_test_guests aarch64 "$test_long"
     # Each host runs what differs on it; with --long every host runs every case.
-    gic2_cases='first doctor kernels many_cpus power_button pause reset reboot exits bad_input'
+    gic2_cases='first doctor kernels many_cpus power_button pause reset exits bad_input'
     gic3_cases='first cpus many_cpus reset formats'
     pages_cases='first memory reset'
     [ -z "$test_long" ] || gic2_cases='' gic3_cases='' pages_cases=''
