@@ -7,12 +7,12 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include "hypervisor/arch/aarch64/arm64-image.h"
 #include "hypervisor/base/hv-base.h"
 #include "hypervisor/base/reason.h"
 #include "hypervisor/memory/guest-memory.h"
+#include "tests/hypervisor/gzip.h"
 #include "tests/hypervisor/tap.h"
 
 #define RAM       UINT64_C(0x40000000)
@@ -67,24 +67,6 @@ static int make_file(const void *data, size_t length)
         tap_bail("no memfd");
     }
     return fd;
-}
-
-/* Returns the length of the gzip file in @output. */
-static size_t compress_gzip(const void *data, size_t length, uint8_t *output, size_t capacity)
-{
-    z_stream stream = {
-        .next_in = (void *)(uintptr_t)data,
-        .avail_in = (unsigned int)length,
-        .next_out = output,
-        .avail_out = (unsigned int)capacity,
-    };
-
-    if (deflateInit2(&stream, 6, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY) != Z_OK ||
-        deflate(&stream, Z_FINISH) != Z_STREAM_END) {
-        tap_bail("zlib");
-    }
-    deflateEnd(&stream);
-    return stream.total_out;
 }
 
 static size_t make_zboot(const uint8_t *payload, size_t length, const char *method, uint8_t *output)

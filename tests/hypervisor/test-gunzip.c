@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* gzip streams inside files: in pieces of any size, cut off at each byte, damaged, with a neighbour. */
 #include <sys/mman.h>
-#include <zlib.h>
 
 #include "hypervisor/base/gunzip.h"
+#include "tests/hypervisor/gzip.h"
 #include "tests/hypervisor/tap.h"
 
 /* More than one piece of input for the reader, and hardly compressible. */
@@ -14,23 +14,6 @@
 static uint8_t plain[PLAIN_SIZE];
 static uint8_t file[BEFORE + PLAIN_SIZE + 2048 + BEHIND];
 static uint8_t output[PLAIN_SIZE + 16];
-
-static size_t compress_gzip(const void *data, size_t length, uint8_t *to, size_t capacity)
-{
-    z_stream stream = {
-        .next_in = (uint8_t *)(uintptr_t)data,
-        .avail_in = (unsigned int)length,
-        .next_out = to,
-        .avail_out = (unsigned int)capacity,
-    };
-
-    if (deflateInit2(&stream, 6, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY) != Z_OK ||
-        deflate(&stream, Z_FINISH) != Z_STREAM_END) {
-        tap_bail("zlib");
-    }
-    deflateEnd(&stream);
-    return stream.total_out;
-}
 
 static int make_file(const void *data, size_t length)
 {

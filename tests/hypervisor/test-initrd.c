@@ -11,6 +11,7 @@
 #include "hypervisor/arch/initrd.h"
 #include "hypervisor/base/hv-base.h"
 #include "hypervisor/base/reason.h"
+#include "tests/hypervisor/gzip.h"
 #include "tests/hypervisor/tap.h"
 
 struct bytes {
@@ -59,18 +60,10 @@ static void append_cpio(struct bytes *bytes)
 static void append_gzip(struct bytes *bytes)
 {
     struct bytes plain = {.length = 0};
-    z_stream stream = {.next_out = bytes->data + bytes->length,
-                       .avail_out = (unsigned int)(sizeof(bytes->data) - bytes->length)};
 
     append_cpio(&plain);
-    stream.next_in = plain.data;
-    stream.avail_in = (unsigned int)plain.length;
-    if (deflateInit2(&stream, 9, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY) != Z_OK ||
-        deflate(&stream, Z_FINISH) != Z_STREAM_END) {
-        tap_bail("zlib");
-    }
-    deflateEnd(&stream);
-    bytes->length += stream.total_out;
+    bytes->length += compress_gzip(plain.data, plain.length, bytes->data + bytes->length,
+                                   sizeof(bytes->data) - bytes->length);
 }
 
 /* Window descriptor, a checksum; a raw block, a repeated one, the last one empty. */
