@@ -102,7 +102,7 @@ static int run_probe(int launch_fd, const struct rt_spec *spec)
     if (r == 0 && filter.program.len > 0)
         r = rt_syscalls_load(&filter);
     if (r == 0)
-        r = hv_probe_run(spec->kvm_fd, &reason);
+        r = hv_probe_run(spec->kvm_fd, HV_PROBE_LIMIT_MS, &reason);
     if (r < 0) {
         struct rt_fault fault = {
             .code = r,

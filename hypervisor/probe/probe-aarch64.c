@@ -172,7 +172,7 @@ const char *hv_probe_arch_failure(uint32_t last_step)
     case HV_PROBE_STEP_ATOMIC:
         return "stock kernels do not boot on this KVM (changing a page-table entry failed)";
     case HV_PROBE_STEP_PAGE_TABLE:
-        return "KVM gave the guest no timer interrupt within 2 s: stock kernels do not boot";
+        return "KVM gave the guest no timer interrupt: stock kernels do not boot";
     default:
         return "stock kernels do not boot on this KVM (the guest did not go on after a timer "
                "interrupt)";

@@ -138,7 +138,7 @@ const char *hv_probe_arch_failure(uint32_t last_step)
     case HV_PROBE_STEP_ATOMIC:
         return "KVM in software: stock kernels do not boot (changing a page-table entry failed)";
     case HV_PROBE_STEP_PAGE_TABLE:
-        return "KVM gave the guest no timer interrupt within 2 s: stock kernels do not boot";
+        return "KVM gave the guest no timer interrupt: stock kernels do not boot";
     default:
         return "KVM in software: stock kernels do not boot (the guest did not go on after a timer "
                "interrupt)";

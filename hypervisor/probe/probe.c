@@ -19,10 +19,6 @@
 #include "hypervisor/probe/probe-arch.h"
 #include "hypervisor/probe/probe-layout.h"
 
-/* Time for the whole payload, and within it for the timer interrupt alone. */
-#define PROBE_LIMIT_NS       3000000000ll
-#define PROBE_TIMER_LIMIT_NS 2000000000ll
-
 /* glibc 2.36 gives the field of struct sigevent no public name. */
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid
@@ -53,15 +49,12 @@ static void probe_watchdog_signal(int number, siginfo_t *information, void *cont
     }
 }
 
-/* Moves the end to at most @limit_ns from now; it never moves further away. */
-static int probe_watchdog_arm(struct probe_watchdog *watchdog, int64_t limit_ns)
+/* Sets the end to @limit_ms from now. */
+static int probe_watchdog_arm(struct probe_watchdog *watchdog, uint32_t limit_ms)
 {
-    int64_t deadline = probe_now() + limit_ns;
+    int64_t deadline = probe_now() + limit_ms * 1000000ll;
     struct itimerspec when = {0};
 
-    if (watchdog->deadline && watchdog->deadline <= deadline) {
-        return 0;
-    }
     watchdog->deadline = deadline;
     when.it_value.tv_sec = deadline / 1000000000ll;
     when.it_value.tv_nsec = deadline % 1000000000ll;
@@ -77,7 +70,8 @@ static void probe_watchdog_stop(struct probe_watchdog *watchdog)
 }
 
 /* Leaves nothing changed when it fails. */
-static int probe_watchdog_start(struct probe_watchdog *watchdog, struct kvm_run *run)
+static int probe_watchdog_start(struct probe_watchdog *watchdog, struct kvm_run *run,
+                                uint32_t limit_ms)
 {
     struct sigaction action = {.sa_sigaction = probe_watchdog_signal, .sa_flags = SA_SIGINFO};
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = HV_PROBE_SIGNAL};
@@ -95,8 +89,7 @@ static int probe_watchdog_start(struct probe_watchdog *watchdog, struct kvm_run 
     sigaddset(&unblocked, HV_PROBE_SIGNAL);
     pthread_sigmask(SIG_UNBLOCK, &unblocked, &watchdog->old_mask);
 
-    watchdog->deadline = 0;
-    result = probe_watchdog_arm(watchdog, PROBE_LIMIT_NS);
+    result = probe_watchdog_arm(watchdog, limit_ms);
     if (result < 0) {
         probe_watchdog_stop(watchdog);
     }
@@ -186,7 +179,6 @@ static int probe_execute(struct hv_probe *probe, struct probe_watchdog *watchdog
 {
     uint32_t step = HV_PROBE_STEP_NONE;
     uint32_t report;
-    int result;
 
     while (step != HV_PROBE_STEP_DONE) {
         probe->failure = hv_probe_arch_failure(step);
@@ -205,17 +197,11 @@ static int probe_execute(struct hv_probe *probe, struct probe_watchdog *watchdog
             return -ENODEV;
         }
         step = report;
-        if (step == HV_PROBE_STEP_TIMER - 1) {
-            result = probe_watchdog_arm(watchdog, PROBE_TIMER_LIMIT_NS);
-            if (result < 0) {
-                return result;
-            }
-        }
     }
     return 0;
 }
 
-static int probe_try(struct hv_probe *probe, int kvm_fd)
+static int probe_try(struct hv_probe *probe, int kvm_fd, uint32_t limit_ms)
 {
     struct probe_watchdog watchdog;
     int result = probe_build_vm(probe, kvm_fd);
@@ -230,7 +216,7 @@ static int probe_try(struct hv_probe *probe, int kvm_fd)
         return result;
     }
     probe->failure = "the probe's watchdog could not be set";
-    result = probe_watchdog_start(&watchdog, probe->run);
+    result = probe_watchdog_start(&watchdog, probe->run, limit_ms);
     if (result < 0) {
         return result;
     }
@@ -252,11 +238,11 @@ static void probe_fini(struct hv_probe *probe)
     }
 }
 
-int hv_probe_run(int kvm_fd, struct hv_reason *ret_reason)
+int hv_probe_run(int kvm_fd, uint32_t limit_ms, struct hv_reason *ret_reason)
 {
     struct hv_probe probe = {.kvm = {.fd = -1, .vm_fd = -1}, .vcpu_fd = -1, .irqchip_fd = -1};
     struct hv_reason reason = {0};
-    int result = probe_try(&probe, kvm_fd);
+    int result = probe_try(&probe, kvm_fd, limit_ms);
 
     probe_fini(&probe);
     if (result < 0) {

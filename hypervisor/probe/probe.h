@@ -8,8 +8,8 @@
  * them accepts KVM_CREATE_VM, and the user would see a guest that stays silent.
  *
  * Theory of operation. First come the questions that a machine asks (hv_kvm_init()), so that the
- * probe never approves of a KVM on which a start is refused. A throw-away VM with one vCPU, 64 KiB of memory and the interrupt controller
- * a machine would get runs a payload (payload-*.S) that does what a kernel does first: leave the
+ * probe never approves of a KVM on which a start is refused. A throw-away VM with one vCPU, 64 KiB of
+ * memory and the interrupt controller a machine would get runs a payload (payload-*.S) that does what a kernel does first: leave the
  * reset state (x86: real mode to long mode; aarch64: the MMU and caches at EL1), use the vector
  * unit, change 16 bytes atomically, change a page-table entry and see the effect, and take one timer
  * interrupt. After each step it writes the step's number to a port (x86) or an address without
@@ -18,13 +18,16 @@
 #pragma once
 
 #include <signal.h>
+#include <stdint.h>
 
 #include "hypervisor/base/reason.h"
 
 /*
  * Runs the probe on @kvm_fd (/dev/kvm, opened read-write; stays the caller's). Blocks the calling
- * thread for some milliseconds, at worst for about three seconds: a watchdog interrupts a guest that
- * does not come to an end.
+ * thread for some milliseconds, at worst for about @limit_ms: a watchdog interrupts a guest that does
+ * not come to an end. HV_PROBE_LIMIT_MS is the limit for a user's question: it is far above what a
+ * host in software emulation needs that other work holds up for seconds, because a refusal is taken
+ * for a fact about the hardware.
  *
  * 0          a stock kernel can be expected to boot; *ret_reason is zeroed
  * -ENODEV    @kvm_fd is no KVM, or KVM lacks something or did something wrong: the verdict is in
@@ -40,5 +43,6 @@
  * back. Besides memory and descriptors the probe uses ioctl, timer_create, timer_settime,
  * timer_delete, rt_sigaction, rt_sigprocmask, gettid and clock_gettime.
  */
-#define HV_PROBE_SIGNAL SIGALRM
-int hv_probe_run(int kvm_fd, struct hv_reason *ret_reason);
+#define HV_PROBE_SIGNAL   SIGALRM
+#define HV_PROBE_LIMIT_MS 20000u
+int hv_probe_run(int kvm_fd, uint32_t limit_ms, struct hv_reason *ret_reason);

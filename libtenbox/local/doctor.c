@@ -29,7 +29,7 @@
 
 #define SPACE_WARNING_MB  1024
 #define MEMORY_WARNING_MB 512
-/* The probe itself ends within two seconds on any KVM; a host in software emulation needs longer. */
+/* The probe has a limit of its own, 20 s (HV_PROBE_LIMIT_MS); this one is for a probe that hangs. */
 #define PROBE_TIMEOUT_MS  60000u
 
 typedef struct {
