@@ -30,6 +30,10 @@
 /* The virtual timer's private interrupt. */
 #define TIMER_INTERRUPT 27
 
+/* Of what the controller answers: the number, and the one that stands for none. */
+#define INTERRUPT_ID 0x3ff
+#define SPURIOUS     1023
+
 #define GICD_CTLR        0x000
 #define GICD_ISENABLER0  0x100
 #define GICD_CTLR_ENABLE 0x1
@@ -222,26 +226,36 @@ fault:
     report  HV_PROBE_REPORT_FAULT
     b       fault               /* nobody runs a vCPU on after that */
 
-    /* Uses x1 to x3: the code above holds nothing there while interrupts are open. */
+    /*
+     * Acknowledged before the timer is silenced: the timer's line is a level, and KVM takes an
+     * interrupt back whose line has dropped before it was acknowledged. What was taken back reads
+     * as SPURIOUS, which is no mistake of the controller's: then the timer has yet to come.
+     *
+     * Uses x1 to x3: the code above holds nothing there while interrupts are open.
+     */
 interrupt:
-    mov     x3, #2              /* masked and off */
-    msr     cntv_ctl_el0, x3
-    isb
     cmp     x28, #3
     b.eq    1f
     ldr     w1, [x22, #GICC_IAR]
-    and     w2, w1, #0x3ff
-    cmp     w2, #TIMER_INTERRUPT
-    b.ne    wrong
-    str     w1, [x22, #GICC_EOIR]
     b       2f
 1:  mrs     x1, ICC_IAR1_EL1
-    cmp     x1, #TIMER_INTERRUPT
+    dsb     sy
+2:  and     w2, w1, #INTERRUPT_ID
+    cmp     w2, #SPURIOUS
+    b.eq    4f
+    cmp     w2, #TIMER_INTERRUPT
     b.ne    wrong
-    msr     ICC_EOIR1_EL1, x1
+    mov     x3, #2              /* masked and off */
+    msr     cntv_ctl_el0, x3
     isb
-2:  add     w26, w26, #1
-    eret
+    add     w26, w26, #1
+    cmp     x28, #3
+    b.eq    3f
+    str     w1, [x22, #GICC_EOIR]
+    b       4f
+3:  msr     ICC_EOIR1_EL1, x1
+    isb
+4:  eret
 
 .macro vector target
     .balign 128
