@@ -120,12 +120,30 @@ static void on_events_lost(const GError *error, gpointer user_data)
     if (!self->driver->is_watching)
         return;
     self->driver->is_watching = FALSE;
+    g_object_notify(G_OBJECT(self), "watching");
     g_signal_emit_by_name(self, "closed", error);
 }
 
 static const TbxEventSinkHandlers sink_handlers = {on_event, on_events_lost};
 
 /* ---- the object --------------------------------------------------------------------------- */
+
+enum {
+    PROPERTY_URI = 1,
+    PROPERTY_WATCHING,
+};
+
+static void tenbox_connection_get_property(GObject *object, guint property_id, GValue *value,
+                                           GParamSpec *spec)
+{
+    TenboxConnection *self = TENBOX_CONNECTION(object);
+
+    switch (property_id) {
+    case PROPERTY_URI: g_value_set_string(value, tenbox_connection_get_uri(self)); break;
+    case PROPERTY_WATCHING: g_value_set_boolean(value, tenbox_connection_is_watching(self)); break;
+    default: G_OBJECT_WARN_INVALID_PROPERTY_ID(object, property_id, spec);
+    }
+}
 
 static void tenbox_connection_dispose(GObject *object)
 {
@@ -156,9 +174,16 @@ static void tenbox_connection_class_init(TenboxConnectionClass *class)
 {
     GObjectClass *object_class = G_OBJECT_CLASS(class);
     const GType type = TENBOX_TYPE_CONNECTION;
+    const GParamFlags flags =
+        (GParamFlags)(G_PARAM_READABLE | G_PARAM_STATIC_STRINGS | G_PARAM_EXPLICIT_NOTIFY);
 
+    object_class->get_property = tenbox_connection_get_property;
     object_class->dispose = tenbox_connection_dispose;
     object_class->finalize = tenbox_connection_finalize;
+    g_object_class_install_property(object_class, PROPERTY_URI,
+                                    g_param_spec_string("uri", NULL, NULL, NULL, flags));
+    g_object_class_install_property(object_class, PROPERTY_WATCHING,
+                                    g_param_spec_boolean("watching", NULL, NULL, FALSE, flags));
     g_signal_new("vm-added", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 1,
                  TENBOX_TYPE_VM);
     g_signal_new("vm-changed", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 1,
@@ -292,8 +317,10 @@ void tenbox_connection_close(TenboxConnection *self)
     gboolean was_watching = self->driver->is_watching;
     self->driver->is_watching = FALSE;
     tbx_driver_close(self->driver);
-    if (was_watching)
-        g_signal_emit_by_name(self, "closed", NULL);
+    if (!was_watching)
+        return;
+    g_object_notify(G_OBJECT(self), "watching");
+    g_signal_emit_by_name(self, "closed", NULL);
 }
 
 const char *tenbox_connection_get_uri(TenboxConnection *self)
@@ -439,6 +466,7 @@ static void on_watching(GObject *source, GAsyncResult *result, gpointer user_dat
     while (g_hash_table_iter_next(&iter, NULL, &entry))
         tbx_vm_take_any(((Entry *)entry)->vm);
     remember_serial(self, task);
+    g_object_notify(G_OBJECT(self), "watching");
     tbx_driver_vm_list(self->driver, tbx_task_inner(task, on_watch_listed));
 }
 

@@ -25,16 +25,11 @@ G_BEGIN_DECLS
 /**
  * TenboxConnection:
  *
- * Signals, emitted in the connection's main context:
+ * Where VMs are found, made and watched. Signals are emitted in the connection's main context.
  *
- * - `vm-added (TenboxVm *vm)`, `vm-changed (TenboxVm *vm)`, `vm-removed (TenboxVm *vm)`: the set of
- *   handles follows the host's VMs; there is one handle per VM and connection. Without a watch
- *   (tenbox_connection_watch_async()) they tell only what calls happened to learn.
- * - `event (TenboxEvent *event)`: an entry of the journal, after the handles have followed it;
- *   needs a watch.
- * - `closed (GError *error)`: the watch is over: the daemon went away (@error says how) or
- *   tenbox_connection_close() was called (@error is %NULL). Handles keep what they last knew. After
- *   an error tenbox_connection_watch_async() may be called again.
+ * The set of handles follows the host's VMs; there is one handle per VM and connection. Without a
+ * watch (tenbox_connection_watch_async()) `vm-added`, `vm-changed` and `vm-removed` tell only what
+ * calls happened to learn.
  *
  * Dropping the last reference closes the connection without a signal. VMs, operations and consoles
  * stay valid, their functions then fail with %TENBOX_ERROR_CLOSED.
@@ -43,6 +38,73 @@ G_BEGIN_DECLS
  */
 TENBOX_AVAILABLE_IN_0_1
 G_DECLARE_FINAL_TYPE(TenboxConnection, tenbox_connection, TENBOX, CONNECTION, GObject)
+
+/**
+ * TenboxConnection:uri: (getter get_uri)
+ *
+ * The URI in use; constant.
+ *
+ * Since: 0.1
+ */
+
+/**
+ * TenboxConnection:watching: (getter is_watching)
+ *
+ * Whether the watch is on.
+ *
+ * Since: 0.1
+ */
+
+/**
+ * TenboxConnection::vm-added:
+ * @self: a connection
+ * @vm: its handle
+ *
+ * A VM has got its handle.
+ *
+ * Since: 0.1
+ */
+
+/**
+ * TenboxConnection::vm-changed:
+ * @self: a connection
+ * @vm: its handle
+ *
+ * A VM has a new document, whatever differs.
+ *
+ * Since: 0.1
+ */
+
+/**
+ * TenboxConnection::vm-removed:
+ * @self: a connection
+ * @vm: its handle
+ *
+ * A VM is known to be gone.
+ *
+ * Since: 0.1
+ */
+
+/**
+ * TenboxConnection::event:
+ * @self: a connection
+ * @event: an entry of the journal
+ *
+ * Something happened; emitted after the handles have followed it, while the watch is on.
+ *
+ * Since: 0.1
+ */
+
+/**
+ * TenboxConnection::closed:
+ * @self: a connection
+ * @error: (nullable): why; %NULL when tenbox_connection_close() was called
+ *
+ * The watch is over. Handles keep what they last knew. After an error
+ * tenbox_connection_watch_async() may be called again.
+ *
+ * Since: 0.1
+ */
 
 /**
  * tenbox_connection_get_default_uri:

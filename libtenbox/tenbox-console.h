@@ -17,21 +17,35 @@ G_BEGIN_DECLS
 /**
  * TenboxConsole:
  *
- * Signals, both in the connection's main context:
- *
- * - `output (GBytes *bytes)`: the guest wrote something; at most 64 KiB at a time. Emission begins
- *   in the first main loop iteration after the console was opened, so a handler connected in the
- *   callback of tenbox_vm_open_console_async() misses nothing. Nothing is emitted while output is
- *   paused.
- * - `closed (GError *error)`: nothing more will come. @error is %NULL when the VM stopped or
- *   tenbox_console_close() was called. Emitted exactly once.
- *
- * Dropping the last reference closes the console without a signal.
+ * One open serial console. Signals are emitted in the connection's main context. Dropping the last
+ * reference closes the console without a signal.
  *
  * Since: 0.1
  */
 TENBOX_AVAILABLE_IN_0_1
 G_DECLARE_FINAL_TYPE(TenboxConsole, tenbox_console, TENBOX, CONSOLE, GObject)
+
+/**
+ * TenboxConsole::output:
+ * @self: a console
+ * @bytes: what the guest wrote, at most 64 KiB
+ *
+ * The guest wrote something. Emission begins in the first main loop iteration after the console was
+ * opened, so a handler connected in the callback of tenbox_vm_open_console_async() misses nothing.
+ * Nothing is emitted while output is paused.
+ *
+ * Since: 0.1
+ */
+
+/**
+ * TenboxConsole::closed:
+ * @self: a console
+ * @error: (nullable): why; %NULL when the VM stopped or tenbox_console_close() was called
+ *
+ * Nothing more will come. Emitted exactly once.
+ *
+ * Since: 0.1
+ */
 
 /**
  * tenbox_console_write_async:

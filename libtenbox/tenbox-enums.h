@@ -23,6 +23,8 @@ G_BEGIN_DECLS
  * @TENBOX_VM_STATE_STOPPING: being stopped
  * @TENBOX_VM_STATE_CRASHED: the process ended unasked; `last_exit` says how; may be started again
  *
+ * What a VM is doing.
+ *
  * Since: 0.1
  */
 typedef enum {
@@ -47,6 +49,8 @@ typedef enum {
  * @TENBOX_VM_ACTION_RESUME: let them go on
  * @TENBOX_VM_ACTION_DELETE: remove the VM and the files it owns
  *
+ * What can be done with a VM.
+ *
  * Since: 0.1
  */
 typedef enum {
@@ -69,6 +73,8 @@ typedef enum {
  * @TENBOX_OPERATION_STATE_FAILED: ended with an error
  * @TENBOX_OPERATION_STATE_CANCELLED: withdrawn
  *
+ * How far an operation is.
+ *
  * Since: 0.1
  */
 typedef enum {
@@ -85,9 +91,11 @@ typedef enum {
  * @TENBOX_VM_ACTION_FLAGS_FORCE: stop: power off now; delete: stop the VM first. Both pre-empt a
  *   running operation, which ends as cancelled. Refused with other actions.
  *
+ * How an action is done.
+ *
  * Since: 0.1
  */
-typedef enum {
+typedef enum /*< flags >*/ {
     TENBOX_VM_ACTION_FLAGS_NONE = 0,
     TENBOX_VM_ACTION_FLAGS_FORCE = 1 << 0,
 } TenboxVmActionFlags;
@@ -96,9 +104,11 @@ typedef enum {
  * TenboxConnectionFlags:
  * @TENBOX_CONNECTION_FLAGS_NONE: nothing special
  *
+ * How a connection is opened.
+ *
  * Since: 0.1
  */
-typedef enum {
+typedef enum /*< flags >*/ {
     TENBOX_CONNECTION_FLAGS_NONE = 0,
 } TenboxConnectionFlags;
 
@@ -108,9 +118,11 @@ typedef enum {
  *   an id
  * @TENBOX_VM_LOOKUP_FLAGS_EXACT: only exact name or whole id
  *
+ * How a VM is found by what somebody typed.
+ *
  * Since: 0.1
  */
-typedef enum {
+typedef enum /*< flags >*/ {
     TENBOX_VM_LOOKUP_FLAGS_NONE = 0,
     TENBOX_VM_LOOKUP_FLAGS_EXACT = 1 << 0,
 } TenboxVmLookupFlags;
@@ -120,9 +132,11 @@ typedef enum {
  * @TENBOX_CONSOLE_FLAGS_NONE: begin with what the console ring still holds (up to 256 KiB)
  * @TENBOX_CONSOLE_FLAGS_NO_REPLAY: begin with what comes from now on
  *
+ * How a console is opened.
+ *
  * Since: 0.1
  */
-typedef enum {
+typedef enum /*< flags >*/ {
     TENBOX_CONSOLE_FLAGS_NONE = 0,
     TENBOX_CONSOLE_FLAGS_NO_REPLAY = 1 << 0,
 } TenboxConsoleFlags;

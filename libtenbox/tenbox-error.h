@@ -75,6 +75,8 @@ typedef enum {
 /**
  * tenbox_error_quark:
  *
+ * The domain of #TenboxError, for g_error_matches() and bindings.
+ *
  * Returns: the quark behind %TENBOX_ERROR
  *
  * Since: 0.1
@@ -87,7 +89,9 @@ GQuark tenbox_error_quark(void);
  * @error: an error of any domain
  *
  * The stable slug of @error, such as "vm-not-found". Errors of other domains get the slug that fits
- * best, so the result is never %NULL: "cancelled" for %G_IO_ERROR_CANCELLED, else "internal".
+ * best, so the result is never %NULL: "operation-cancelled" for %G_IO_ERROR_CANCELLED, else
+ * "internal". So do errors that a binding has made anew from domain, code and message, as PyGObject
+ * does.
  *
  * Returns: (transfer none): static or owned by @error
  *

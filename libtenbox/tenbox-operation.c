@@ -19,6 +19,27 @@ struct _TenboxOperation {
 
 G_DEFINE_FINAL_TYPE(TenboxOperation, tenbox_operation, G_TYPE_OBJECT)
 
+enum {
+    PROPERTY_ID = 1,
+    PROPERTY_KIND,
+    PROPERTY_VM_ID,
+    PROPERTY_STATE,
+};
+
+static void tenbox_operation_get_property(GObject *object, guint property_id, GValue *value,
+                                          GParamSpec *spec)
+{
+    TenboxOperation *self = TENBOX_OPERATION(object);
+
+    switch (property_id) {
+    case PROPERTY_ID: g_value_set_string(value, self->record->id); break;
+    case PROPERTY_KIND: g_value_set_string(value, self->record->kind); break;
+    case PROPERTY_VM_ID: g_value_set_string(value, self->record->vm_id); break;
+    case PROPERTY_STATE: g_value_set_enum(value, self->record->state); break;
+    default: G_OBJECT_WARN_INVALID_PROPERTY_ID(object, property_id, spec);
+    }
+}
+
 static void tenbox_operation_finalize(GObject *object)
 {
     TenboxOperation *self = TENBOX_OPERATION(object);
@@ -30,7 +51,21 @@ static void tenbox_operation_finalize(GObject *object)
 
 static void tenbox_operation_class_init(TenboxOperationClass *class)
 {
-    G_OBJECT_CLASS(class)->finalize = tenbox_operation_finalize;
+    static const char *const texts[] = {
+        [PROPERTY_ID] = "id", [PROPERTY_KIND] = "kind", [PROPERTY_VM_ID] = "vm-id"};
+    GObjectClass *object_class = G_OBJECT_CLASS(class);
+    const GParamFlags flags =
+        (GParamFlags)(G_PARAM_READABLE | G_PARAM_STATIC_STRINGS | G_PARAM_EXPLICIT_NOTIFY);
+
+    object_class->get_property = tenbox_operation_get_property;
+    object_class->finalize = tenbox_operation_finalize;
+    for (guint id = PROPERTY_ID; id <= PROPERTY_VM_ID; id++)
+        g_object_class_install_property(object_class, id,
+                                        g_param_spec_string(texts[id], NULL, NULL, NULL, flags));
+    g_object_class_install_property(object_class, PROPERTY_STATE,
+                                    g_param_spec_enum("state", NULL, NULL,
+                                                      TENBOX_TYPE_OPERATION_STATE,
+                                                      TENBOX_OPERATION_STATE_UNKNOWN, flags));
 }
 
 static void tenbox_operation_init(TenboxOperation *self)
@@ -48,8 +83,12 @@ TenboxOperation *tbx_operation_new(TbxDriver *driver, TbxOperationRecord *record
 
 static void take_record(TenboxOperation *self, TbxOperationRecord *record)
 {
+    gboolean differs = self->record->state != record->state;
+
     tbx_operation_record_unref(self->record);
     self->record = record;
+    if (differs)
+        g_object_notify(G_OBJECT(self), "state");
 }
 
 const char *tenbox_operation_get_id(TenboxOperation *self)

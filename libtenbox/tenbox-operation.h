@@ -17,10 +17,45 @@ G_BEGIN_DECLS
 /**
  * TenboxOperation:
  *
+ * A handle on something that takes time. It shows what the last call on it learned: no event changes
+ * it.
+ *
  * Since: 0.1
  */
 TENBOX_AVAILABLE_IN_0_1
 G_DECLARE_FINAL_TYPE(TenboxOperation, tenbox_operation, TENBOX, OPERATION, GObject)
+
+/**
+ * TenboxOperation:id: (getter get_id)
+ *
+ * Its UUID; constant.
+ *
+ * Since: 0.1
+ */
+
+/**
+ * TenboxOperation:kind: (getter get_kind)
+ *
+ * The word of what it does, such as "start"; constant.
+ *
+ * Since: 0.1
+ */
+
+/**
+ * TenboxOperation:vm-id: (getter get_vm_id)
+ *
+ * Id of the VM it is about, %NULL for none; constant.
+ *
+ * Since: 0.1
+ */
+
+/**
+ * TenboxOperation:state: (getter get_state)
+ *
+ * How far it is.
+ *
+ * Since: 0.1
+ */
 
 /**
  * tenbox_operation_get_id:

@@ -21,11 +21,15 @@
 /**
  * TENBOX_MINOR_VERSION:
  *
+ * The second number of the version this header belongs to.
+ *
  * Since: 0.1
  */
 #define TENBOX_MINOR_VERSION 1
 /**
  * TENBOX_MICRO_VERSION:
+ *
+ * The third number of the version this header belongs to.
  *
  * Since: 0.1
  */

@@ -34,6 +34,14 @@ enum {
     PROPERTY_ID = 1,
     PROPERTY_NAME,
     PROPERTY_STATE,
+    PROPERTY_MEMORY_MB,
+    PROPERTY_CPU_COUNT,
+    PROPERTY_CMDLINE,
+    PROPERTY_DESCRIPTION,
+    PROPERTY_PID,
+    PROPERTY_CREATED_AT,
+    PROPERTY_STARTED_AT,
+    PROPERTY_DELETED,
 };
 
 static void tenbox_vm_get_property(GObject *object, guint property_id, GValue *value,
@@ -45,6 +53,14 @@ static void tenbox_vm_get_property(GObject *object, guint property_id, GValue *v
     case PROPERTY_ID: g_value_set_string(value, self->record->id); break;
     case PROPERTY_NAME: g_value_set_string(value, self->record->name); break;
     case PROPERTY_STATE: g_value_set_enum(value, self->record->state); break;
+    case PROPERTY_MEMORY_MB: g_value_set_int64(value, self->record->memory_mb); break;
+    case PROPERTY_CPU_COUNT: g_value_set_int64(value, self->record->cpu_count); break;
+    case PROPERTY_CMDLINE: g_value_set_string(value, self->record->cmdline); break;
+    case PROPERTY_DESCRIPTION: g_value_set_string(value, self->record->description); break;
+    case PROPERTY_PID: g_value_set_int64(value, self->record->pid); break;
+    case PROPERTY_CREATED_AT: g_value_set_int64(value, self->record->created_at); break;
+    case PROPERTY_STARTED_AT: g_value_set_int64(value, self->record->started_at); break;
+    case PROPERTY_DELETED: g_value_set_boolean(value, self->is_deleted); break;
     default: G_OBJECT_WARN_INVALID_PROPERTY_ID(object, property_id, spec);
     }
 }
@@ -58,6 +74,24 @@ static void tenbox_vm_finalize(GObject *object)
     G_OBJECT_CLASS(tenbox_vm_parent_class)->finalize(object);
 }
 
+static void install_text(GObjectClass *class, guint property_id, const char *name)
+{
+    const GParamFlags flags =
+        (GParamFlags)(G_PARAM_READABLE | G_PARAM_STATIC_STRINGS | G_PARAM_EXPLICIT_NOTIFY);
+
+    g_object_class_install_property(class, property_id,
+                                    g_param_spec_string(name, NULL, NULL, NULL, flags));
+}
+
+static void install_number(GObjectClass *class, guint property_id, const char *name)
+{
+    const GParamFlags flags =
+        (GParamFlags)(G_PARAM_READABLE | G_PARAM_STATIC_STRINGS | G_PARAM_EXPLICIT_NOTIFY);
+
+    g_object_class_install_property(
+        class, property_id, g_param_spec_int64(name, NULL, NULL, G_MININT64, G_MAXINT64, 0, flags));
+}
+
 static void tenbox_vm_class_init(TenboxVmClass *class)
 {
     GObjectClass *object_class = G_OBJECT_CLASS(class);
@@ -66,13 +100,20 @@ static void tenbox_vm_class_init(TenboxVmClass *class)
 
     object_class->get_property = tenbox_vm_get_property;
     object_class->finalize = tenbox_vm_finalize;
-    g_object_class_install_property(object_class, PROPERTY_ID,
-                                    g_param_spec_string("id", NULL, NULL, NULL, flags));
-    g_object_class_install_property(object_class, PROPERTY_NAME,
-                                    g_param_spec_string("name", NULL, NULL, NULL, flags));
+    install_text(object_class, PROPERTY_ID, "id");
+    install_text(object_class, PROPERTY_NAME, "name");
     g_object_class_install_property(object_class, PROPERTY_STATE,
                                     g_param_spec_enum("state", NULL, NULL, TENBOX_TYPE_VM_STATE,
                                                       TENBOX_VM_STATE_UNKNOWN, flags));
+    install_number(object_class, PROPERTY_MEMORY_MB, "memory-mb");
+    install_number(object_class, PROPERTY_CPU_COUNT, "cpu-count");
+    install_text(object_class, PROPERTY_CMDLINE, "cmdline");
+    install_text(object_class, PROPERTY_DESCRIPTION, "description");
+    install_number(object_class, PROPERTY_PID, "pid");
+    install_number(object_class, PROPERTY_CREATED_AT, "created-at");
+    install_number(object_class, PROPERTY_STARTED_AT, "started-at");
+    g_object_class_install_property(object_class, PROPERTY_DELETED,
+                                    g_param_spec_boolean("deleted", NULL, NULL, FALSE, flags));
     g_signal_new("changed", TENBOX_TYPE_VM, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 0);
 }
 
@@ -89,6 +130,29 @@ TenboxVm *tbx_vm_new(TbxDriver *driver, TbxVmRecord *record)
     return self;
 }
 
+static void notify_if(TenboxVm *self, gboolean differs, const char *property)
+{
+    if (differs)
+        g_object_notify(G_OBJECT(self), property);
+}
+
+static void notify_differences(TenboxVm *self, const TbxVmRecord *before)
+{
+    const TbxVmRecord *now = self->record;
+
+    g_object_freeze_notify(G_OBJECT(self));
+    notify_if(self, g_strcmp0(before->name, now->name) != 0, "name");
+    notify_if(self, before->state != now->state, "state");
+    notify_if(self, before->memory_mb != now->memory_mb, "memory-mb");
+    notify_if(self, before->cpu_count != now->cpu_count, "cpu-count");
+    notify_if(self, g_strcmp0(before->cmdline, now->cmdline) != 0, "cmdline");
+    notify_if(self, g_strcmp0(before->description, now->description) != 0, "description");
+    notify_if(self, before->pid != now->pid, "pid");
+    notify_if(self, before->created_at != now->created_at, "created-at");
+    notify_if(self, before->started_at != now->started_at, "started-at");
+    g_object_thaw_notify(G_OBJECT(self));
+}
+
 void tbx_vm_set_record(TenboxVm *self, TbxVmRecord *record)
 {
     if (self->is_deleted)
@@ -103,12 +167,7 @@ void tbx_vm_set_record(TenboxVm *self, TbxVmRecord *record)
     self->record = tbx_vm_record_ref(record);
     if (tbx_vm_record_equal(previous, record))
         return;
-    g_object_freeze_notify(G_OBJECT(self));
-    if (g_strcmp0(previous->name, record->name) != 0)
-        g_object_notify(G_OBJECT(self), "name");
-    if (previous->state != record->state)
-        g_object_notify(G_OBJECT(self), "state");
-    g_object_thaw_notify(G_OBJECT(self));
+    notify_differences(self, previous);
     g_signal_emit_by_name(self, "changed");
 }
 
@@ -122,6 +181,7 @@ void tbx_vm_set_deleted(TenboxVm *self)
     if (self->is_deleted)
         return;
     self->is_deleted = TRUE;
+    g_object_notify(G_OBJECT(self), "deleted");
     g_signal_emit_by_name(self, "changed");
 }
 

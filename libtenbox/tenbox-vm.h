@@ -33,13 +33,110 @@ G_BEGIN_DECLS
 /**
  * TenboxVm:
  *
- * Properties, all read-only: `id` and `name` (string), `state` (#TenboxVmState). `notify` is
- * emitted for them, and `changed ()` whenever a new document was taken over, whatever differs.
+ * A live handle on one virtual machine. Its properties are read-only; `notify` is emitted for each
+ * that differs in a new document, then `changed`.
  *
  * Since: 0.1
  */
 TENBOX_AVAILABLE_IN_0_1
 G_DECLARE_FINAL_TYPE(TenboxVm, tenbox_vm, TENBOX, VM, GObject)
+
+/**
+ * TenboxVm:id: (getter get_id)
+ *
+ * Its UUID; constant.
+ *
+ * Since: 0.1
+ */
+
+/**
+ * TenboxVm:name: (getter get_name)
+ *
+ * Its name, unique on the host.
+ *
+ * Since: 0.1
+ */
+
+/**
+ * TenboxVm:state: (getter get_state)
+ *
+ * What it is doing.
+ *
+ * Since: 0.1
+ */
+
+/**
+ * TenboxVm:memory-mb: (getter get_memory_mb)
+ *
+ * MiB of guest memory.
+ *
+ * Since: 0.1
+ */
+
+/**
+ * TenboxVm:cpu-count: (getter get_cpu_count)
+ *
+ * Number of virtual CPUs.
+ *
+ * Since: 0.1
+ */
+
+/**
+ * TenboxVm:cmdline: (getter get_cmdline)
+ *
+ * Kernel command line, "" for the default.
+ *
+ * Since: 0.1
+ */
+
+/**
+ * TenboxVm:description: (getter get_description)
+ *
+ * Free text, "" when there is none.
+ *
+ * Since: 0.1
+ */
+
+/**
+ * TenboxVm:pid: (getter get_pid)
+ *
+ * Process id of its runtime on the daemon's host, 0 when none runs.
+ *
+ * Since: 0.1
+ */
+
+/**
+ * TenboxVm:created-at: (getter get_created_at)
+ *
+ * When it was made, in microseconds since 1970-01-01 UTC.
+ *
+ * Since: 0.1
+ */
+
+/**
+ * TenboxVm:started-at: (getter get_started_at)
+ *
+ * When the present run began, in microseconds since 1970-01-01 UTC, 0 when it does not run.
+ *
+ * Since: 0.1
+ */
+
+/**
+ * TenboxVm:deleted: (getter is_deleted)
+ *
+ * Whether it is known to be gone.
+ *
+ * Since: 0.1
+ */
+
+/**
+ * TenboxVm::changed:
+ * @self: a VM
+ *
+ * A new document was taken over, whatever differs, or the VM is gone.
+ *
+ * Since: 0.1
+ */
 
 /**
  * tenbox_vm_get_id:

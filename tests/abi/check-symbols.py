@@ -1,14 +1,17 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Compares the three places that say what libtenbox exports.
+"""Compares the places that say what libtenbox exports.
 
-Public headers (with their availability mark and Since line), libtenbox.map, and the dynamic symbols of
-the library must agree, so that no function is forgotten, exported by accident, or given to the wrong
-release. Usage: check-symbols.py LIBRARY MAP HEADER… ; TAP on standard output.
+Public headers (with their availability mark and Since line), libtenbox.map, the dynamic symbols of the
+library and the GIR must agree, so that no function is forgotten, exported by accident, given to the wrong
+release, or out of the reach of bindings. Usage: check-symbols.py [--gir=FILE] LIBRARY MAP HEADER… ; TAP on
+standard output.
 """
 import re
 import subprocess
 import sys
+
+import api
 
 PRIVATE = re.compile(r"TENBOX_PRIVATE_\d+\.\d+\.\d+")
 
@@ -67,7 +70,8 @@ def read_library(path):
 
 
 def main():
-    library, map_path, *headers = sys.argv[1:]
+    library, map_path, *headers = [argument for argument in sys.argv[1:] if not argument.startswith("--gir=")]
+    gir = next((argument[6:] for argument in sys.argv if argument.startswith("--gir=")), None)
     functions, complaints = read_headers(headers)
     nodes = read_map(map_path)
     symbols = read_library(library)
@@ -103,6 +107,18 @@ def main():
         ("the soname", [] if "[libtenbox.so.0]" in dynamic else ["is not libtenbox.so.0"]),
         ("functions were found at all", [] if len(functions) > 50 else [f"only {len(functions)}"]),
     ]
+    if gir:
+        described = api.lines_of(gir)[1]
+        checks += [
+            ("every public function is in the GIR, with its release",
+             [f"{name}: {described.get(name, ('missing',))[0]}; is its .c in libtenbox_public_sources?"
+              for name, (release, _) in functions.items() if described.get(name, (None,))[0] != release]),
+            ("the GIR has no other function",
+             differences(described, functions, "in no public header")),
+            ("bindings can call every function",
+             [f"{name}: not introspectable, see its annotations" for name, (_, usable) in described.items()
+              if not usable]),
+        ]
     print(f"1..{len(checks)}")
     failed = False
     for number, (title, problems) in enumerate(checks, 1):

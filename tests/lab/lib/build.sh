@@ -20,7 +20,9 @@ build_tree_locked() {
     targets=$*
     targets=${targets#"$1"}
     set -- "$1" -Dwerror=true
-    if [ "$1" != "$machine" ]; then
+    if [ "$1" = "$machine" ]; then
+        set -- "$@" -Dintrospection=enabled
+    else
         cross=$(cross_file "$1") || exit
         set -- "$@" --cross-file "$cross"
     fi
