@@ -121,6 +121,11 @@ static gboolean check_update(TbxLocalVm *vm, const TbxVmSpec *spec, GError **err
         g_propagate_error(error, g_error_copy(vm->broken));
         return FALSE;
     }
+    /* Writes that are on their way go before the folder does; a new one would find none. */
+    if (vm->verb.phase == TBX_PHASE_REMOVING) {
+        tbx_error_set(error, "vm-busy", NULL, "%s is busy: it is being deleted", vm->record->name);
+        return FALSE;
+    }
     if (vm->is_updating) {
         tbx_error_set(error, "vm-busy", NULL, "%s is busy: another change is being written",
                       vm->record->name);
