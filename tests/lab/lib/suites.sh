@@ -14,6 +14,7 @@ Without SUITE: all of them. The last line says "N passed, N failed" and how many
   lint, unit, ...   the suites of `meson test`, each by its name
   sanitizers        the same suites under AddressSanitizer and UndefinedBehaviorSanitizer, and those
                     below GLib under ThreadSanitizer
+  clients           clients that share no code with TenBox: a linter and a TypeScript client from npm, curl
   fuzz              the corpora, and libFuzzer for a short while (--long: ten minutes a target)
   lab               stock guests in the emulated x86_64 host
   lab-arm           stock guests in emulated aarch64 hosts: GICv2, GICv3, 16 KiB pages
@@ -55,16 +56,17 @@ test_verb() {
     build_tree "$machine" || fail "the build failed: nothing was tested"
     say "Built in $(elapsed_since "$test_start") s"
     meson_suites=$(list_meson_suites) || fail "meson does not list its tests"
+    other_suites="clients sanitizers fuzz lab lab-arm"
     if [ -z "$wanted" ]; then
-        wanted="$meson_suites sanitizers fuzz lab lab-arm"
+        wanted="$meson_suites $other_suites"
         [ -z "$test_long" ] || wanted="$wanted fresh"
         # The corpora are a suite of meson's too: the fuzz suite here runs them and more.
         wanted=$(echo "$wanted" | tr ' ' '\n' | awk '!seen[$0]++')
     fi
     for suite in $wanted; do
-        case " $(echo $meson_suites) sanitizers fuzz lab lab-arm fresh " in
+        case " $(echo $meson_suites) $other_suites fresh " in
             *" $suite "*) ;;
-            *) usage_error "there is no suite \"$suite\"; there are: $(echo $meson_suites) sanitizers fuzz lab lab-arm fresh" ;;
+            *) usage_error "there is no suite \"$suite\"; there are: $(echo $meson_suites) $other_suites fresh" ;;
         esac
     done
     for suite in $wanted; do
@@ -72,6 +74,7 @@ test_verb() {
         say "== $suite"
         case $suite in
             sanitizers) suite_sanitizers || true ;;
+            clients) suite_clients ;;
             fuzz) suite_fuzz ;;
             lab) suite_lab ;;
             lab-arm) suite_lab_arm ;;
@@ -150,6 +153,26 @@ build_sanitized() {
     echo "$sanitized_tally 0 1 0" >>"$test_results"
     say "not ok - the build with $sanitized failed"
     return 1
+}
+
+# npm may have come with a Node.js that is not Debian's; only where there is none is Debian's installed.
+suite_clients() {
+    command -v npm >/dev/null || install_packages clients
+    clients_folder=$build/clients
+    mkdir -p "$clients_folder"
+    cp "$root"/tests/clients/*.ts "$root"/tests/clients/*.json "$root/tests/clients/.npmrc" \
+        "$root/tests/clients/.spectral.yaml" "$clients_folder/"
+    if ! is_fresh "$clients_folder/.installed" "$root/tests/clients/package-lock.json"; then
+        (cd "$clients_folder" && npm ci) >"$build/test/clients-npm.log" 2>&1 || {
+            cat "$build/test/clients-npm.log" >&2
+            echo "clients 0 1 0" >>"$test_results"
+            say "not ok - npm could not install tests/clients/package.json"
+            return
+        }
+        touch "$clients_folder/.installed"
+    fi
+    run_tap clients "$python" "$root/tests/clients/run.py" "$build/native/tenboxd/tenboxd" \
+        "$build/native/tests/fakes/fake-runtime" "$clients_folder"
 }
 
 # The corpora as plain tests, then libFuzzer for its share of time on each target.
