@@ -31,9 +31,8 @@ typedef struct {
 
 struct _TbdDaemon {
     grefcount references;
-    char *socket_path;
-    char *data_folder; /* nullable */
-    int ready_fd;      /* -1 for none */
+    TbdSettings *settings;
+    int ready_fd; /* -1 for none */
     TbdDaemonEnded ended;
     gpointer user_data;
 
@@ -65,6 +64,11 @@ TbxDriver *tbd_daemon_get_driver(TbdDaemon *self)
 TbdSessions *tbd_daemon_get_sessions(TbdDaemon *self)
 {
     return self->sessions;
+}
+
+const TbdSettings *tbd_daemon_get_settings(TbdDaemon *self)
+{
+    return self->settings;
 }
 
 gboolean tbd_daemon_is_quitting(TbdDaemon *self)
@@ -126,6 +130,17 @@ static void on_event(TbxEventRecord *event, gpointer user_data)
     }
     self->delivering--;
     sweep_listeners(self);
+}
+
+/* ---- knobs ----------------------------------------------------------------------------------- */
+
+void tbd_daemon_reload(TbdDaemon *self)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!tbd_settings_reload(self->settings, &error)) {
+        g_warning("the configuration stays as it was: %s", error->message);
+    }
 }
 
 /* ---- death ----------------------------------------------------------------------------------- */
@@ -190,12 +205,12 @@ static void open_front(TbdDaemon *self)
     self->server = g_object_new(SOUP_TYPE_SERVER, "raw-paths", TRUE, NULL);
     tbd_filter_install(self->server);
     tbd_router_install(self->server, self);
-    self->front = tbd_front_new(self->listener, self->server, &error);
+    self->front = tbd_front_new(self->listener, self->server, self->settings, &error);
     if (self->front == NULL) {
         fail(self, error);
         return;
     }
-    g_message("listening on %s", self->socket_path);
+    g_message("listening on %s", self->settings->socket);
     if (self->ready_fd >= 0) {
         tbd_notify_ready_fd(self->ready_fd);
         self->ready_fd = -1;
@@ -272,9 +287,9 @@ static void on_opened(GObject *source, GAsyncResult *result, gpointer user_data)
 static char *driver_uri(TbdDaemon *self)
 {
     g_autofree char *folder =
-        g_uri_escape_string(self->data_folder != NULL ? self->data_folder : "/",
+        g_uri_escape_string(self->settings->data_folder != NULL ? self->settings->data_folder : "/",
                             G_URI_RESERVED_CHARS_ALLOWED_IN_PATH, FALSE);
-    g_autofree char *address = g_strconcat("unix://", self->socket_path, NULL);
+    g_autofree char *address = g_strconcat("unix://", self->settings->socket, NULL);
     g_autofree char *served_at = g_uri_escape_string(address, "/:", FALSE);
 
     return g_strconcat("local://", folder, "?served-at=", served_at, NULL);
@@ -301,7 +316,7 @@ static gboolean start(TbdDaemon *self, GError **error)
 
     /* The socket first: it is the quickest way to find out that a daemon lives. Nobody can connect
      * before it listens. */
-    self->listener = tbd_listener_new(self->socket_path, error);
+    self->listener = tbd_listener_new(self->settings->socket, error);
     if (self->listener == NULL) {
         return FALSE;
     }
@@ -315,8 +330,7 @@ TbdDaemon *tbd_daemon_new(const TbdDaemonOptions *options, TbdDaemonEnded ended,
     GError *error = NULL;
 
     g_ref_count_init(&self->references);
-    self->socket_path = g_strdup(options->socket_path);
-    self->data_folder = g_strdup(options->data_folder);
+    self->settings = options->settings;
     self->ready_fd = options->ready_fd;
     self->ended = ended;
     self->user_data = user_data;
@@ -347,8 +361,7 @@ void tbd_daemon_unref(TbdDaemon *self)
     g_array_unref(self->listeners);
     g_object_unref(self->quitting);
     g_clear_error(&self->error);
-    g_free(self->socket_path);
-    g_free(self->data_folder);
+    tbd_settings_free(self->settings);
     g_free(self);
 }
 

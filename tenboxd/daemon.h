@@ -16,6 +16,7 @@
 #include <gio/gio.h>
 
 #include "libtenbox/driver/driver.h"
+#include "tenboxd/settings.h"
 
 G_BEGIN_DECLS
 
@@ -23,9 +24,8 @@ typedef struct _TbdDaemon TbdDaemon;
 typedef struct _TbdSessions TbdSessions;
 
 typedef struct {
-    const char *socket_path; /* absolute */
-    const char *data_folder; /* nullable: the user's */
-    int ready_fd;            /* -1 for none */
+    TbdSettings *settings; /* (transfer full): its socket is set */
+    int ready_fd;          /* -1 for none */
 } TbdDaemonOptions;
 
 /* Told when the daemon has ended: @error is NULL when it was asked to. */
@@ -33,7 +33,7 @@ typedef void (*TbdDaemonEnded)(const GError *error, gpointer user_data);
 
 /**
  * tbd_daemon_new:
- * @options: (transfer none): copied
+ * @options: (transfer none): what it shall do
  * @ended: called once, from the main loop
  * @user_data: for @ended
  *
@@ -47,6 +47,9 @@ TbdDaemon *tbd_daemon_new(const TbdDaemonOptions *options, TbdDaemonEnded ended,
 /* Begins to end. Idempotent. */
 void tbd_daemon_quit(TbdDaemon *self);
 
+/* Reads tenboxd.conf again; what is wrong with it is logged and changes nothing. */
+void tbd_daemon_reload(TbdDaemon *self);
+
 /* Closes everything and drops the caller's reference; what requests still hold answers "closed". */
 void tbd_daemon_destroy(TbdDaemon *self);
 
@@ -56,6 +59,8 @@ void tbd_daemon_unref(TbdDaemon *self);
 
 TbxDriver *tbd_daemon_get_driver(TbdDaemon *self);
 TbdSessions *tbd_daemon_get_sessions(TbdDaemon *self);
+/* (transfer none): valid as long as the daemon; knobs change by tbd_daemon_reload(). */
+const TbdSettings *tbd_daemon_get_settings(TbdDaemon *self);
 gboolean tbd_daemon_is_quitting(TbdDaemon *self);
 /* (transfer none): cancelled when the daemon begins to end. */
 GCancellable *tbd_daemon_get_quitting(TbdDaemon *self);

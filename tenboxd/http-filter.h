@@ -13,10 +13,6 @@
 
 G_BEGIN_DECLS
 
-#define TBD_HEAD_FIELDS_MAX 64
-#define TBD_HEAD_SIZE_MAX   (16 * 1024)
-#define TBD_TARGET_SIZE_MAX 4096
-
 /* Installs the early handler; it is the only one @server may have. */
 void tbd_filter_install(SoupServer *server);
 

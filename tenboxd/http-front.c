@@ -17,6 +17,7 @@
 struct _TbdFront {
     GSocket *socket;
     SoupServer *server;
+    const TbdSettings *settings;
     GSource *accept_source;
     GSource *pause_source;
     GSource *reap_source; /* while there is anything to time */
@@ -85,13 +86,14 @@ GSource *tbd_peer_watch_leaving(TbdPeer *self, GUnixFDSourceFunc left, gpointer 
     return source;
 }
 
+/* In seconds; 0 for none. */
 static gint64 peer_limit(const TbdPeer *peer)
 {
     switch (peer->state) {
-    case TBD_PEER_HEAD: return TBD_HEAD_SECONDS;
-    case TBD_PEER_BODY: return TBD_BODY_SECONDS;
+    case TBD_PEER_HEAD: return peer->front->settings->head_timeout;
+    case TBD_PEER_BODY: return peer->front->settings->body_timeout;
     case TBD_PEER_WORKING: return 0;
-    case TBD_PEER_ANSWER: return TBD_ANSWER_SECONDS;
+    case TBD_PEER_ANSWER: return peer->front->settings->answer_timeout;
     }
     return 0;
 }
@@ -194,7 +196,7 @@ static gboolean check_peer(TbdFront *self, GSocket *socket, uid_t *ret_uid, GErr
     for (GList *link = self->peers.head; link != NULL; link = link->next) {
         same_user += ((TbdPeer *)link->data)->uid == credentials.uid;
     }
-    if (total >= TBD_PEERS_MAX || same_user >= TBD_PEERS_PER_USER_MAX) {
+    if (total >= self->settings->connections || same_user >= self->settings->connections_per_user) {
         tbx_error_set(
             error, "too-many-connections", NULL,
             "%u connections are open already, %u of user %u; close some, or try again later", total,
@@ -284,12 +286,14 @@ static void start_accepting(TbdFront *self)
     g_source_attach(self->accept_source, g_main_context_get_thread_default());
 }
 
-TbdFront *tbd_front_new(TbdListener *listener, SoupServer *server, GError **error)
+TbdFront *tbd_front_new(TbdListener *listener, SoupServer *server, const TbdSettings *settings,
+                        GError **error)
 {
     TbdFront *self = g_new0(TbdFront, 1);
 
     self->socket = g_object_ref(tbd_listener_get_socket(listener));
     self->server = g_object_ref(server);
+    self->settings = settings;
     self->remote_address = nowhere();
     g_queue_init(&self->peers);
     g_queue_init(&self->refused);

@@ -18,42 +18,36 @@
 #include <glib-unix.h>
 #include <libsoup/soup.h>
 
+#include "tenboxd/http-limits.h"
 #include "tenboxd/listener.h"
+#include "tenboxd/settings.h"
 
 G_BEGIN_DECLS
-
-#define TBD_BACKLOG              256
-#define TBD_PEERS_MAX            512
-#define TBD_PEERS_PER_USER_MAX   256
-#define TBD_HEAD_SECONDS         10 /* from accept to the end of the first head */
-#define TBD_BODY_SECONDS         30 /* from the end of the head to the end of the body */
-#define TBD_ANSWER_SECONDS       60 /* for the client to take the answer */
-#define TBD_ACCEPT_PAUSE_SECONDS 1  /* after accept() found no descriptors */
-#define TBD_REFUSED_MAX          16
-#define TBD_REFUSED_SECONDS      2 /* for who was turned away to read why */
 
 typedef struct _TbdFront TbdFront;
 typedef struct _TbdPeer TbdPeer;
 
 /* Where a connection stands; each has its time limit. */
 typedef enum {
-    TBD_PEER_HEAD,    /* TBD_HEAD_SECONDS */
-    TBD_PEER_BODY,    /* TBD_BODY_SECONDS */
+    TBD_PEER_HEAD,    /* head_timeout */
+    TBD_PEER_BODY,    /* body_timeout */
     TBD_PEER_WORKING, /* none: we are the ones to act */
-    TBD_PEER_ANSWER,  /* TBD_ANSWER_SECONDS */
+    TBD_PEER_ANSWER,  /* answer_timeout */
 } TbdPeerState;
 
 /**
  * tbd_front_new:
  * @listener: (transfer none): must outlive the front
  * @server: the server that gets the connections
+ * @settings: (transfer none): limits; may change meanwhile, must outlive the front
  * @error: return location
  *
  * Starts accepting.
  *
  * Returns: (transfer full): free with tbd_front_destroy()
  */
-TbdFront *tbd_front_new(TbdListener *listener, SoupServer *server, GError **error);
+TbdFront *tbd_front_new(TbdListener *listener, SoupServer *server, const TbdSettings *settings,
+                        GError **error);
 
 /* Stops accepting; connections live on. */
 void tbd_front_stop(TbdFront *self);

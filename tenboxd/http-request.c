@@ -15,9 +15,6 @@
 #include "libtenbox/wire/wire-error.h"
 #include "tenboxd/http-problem.h"
 
-#define LINES_MAX   100000
-#define ID_SIZE_MAX 64
-
 struct _TbdRequest {
     grefcount references;
     TbdDaemon *daemon;
@@ -40,7 +37,7 @@ static char *request_id_of(SoupServerMessage *message)
     const char *given = soup_message_headers_get_one(
         soup_server_message_get_request_headers(message), "X-Request-Id");
 
-    if (given != NULL && *given != '\0' && strlen(given) <= ID_SIZE_MAX &&
+    if (given != NULL && *given != '\0' && strlen(given) <= TBD_REQUEST_ID_MAX &&
         strspn(given, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") ==
             strlen(given)) {
         return g_strdup(given);
@@ -252,7 +249,8 @@ static gboolean read_parameter(TbdQuery *query, const char *name, const char *va
     switch (field) {
     case TBD_QUERY_WAIT:
         return read_number(name, value, 0, TBX_OPERATION_WAIT_MAX, &query->wait, error);
-    case TBD_QUERY_LINES: return read_number(name, value, 1, LINES_MAX, &query->lines, error);
+    case TBD_QUERY_LINES:
+        return read_number(name, value, 1, TBD_LOG_LINES_MAX, &query->lines, error);
     case TBD_QUERY_FORCE:
         query->force = strcmp(value, "true") == 0;
         if (!query->force && strcmp(value, "false") != 0) {

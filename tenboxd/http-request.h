@@ -20,7 +20,6 @@
 
 G_BEGIN_DECLS
 
-#define TBD_BODY_SIZE_MAX  (1024 * 1024)
 #define TBD_PARAMETERS_MAX 2
 
 typedef struct _TbdRequest TbdRequest;

@@ -13,6 +13,7 @@
 
 #include "libtenbox/tenbox.h"
 #include "tenboxd/daemon.h"
+#include "tenboxd/settings.h"
 
 typedef struct {
     GMainLoop *loop;
@@ -42,9 +43,11 @@ static gboolean on_quit_signal(gpointer user_data)
     return G_SOURCE_CONTINUE;
 }
 
+/* A closed terminal is no reason to end. */
 static gboolean on_hangup(gpointer user_data)
 {
-    return G_SOURCE_CONTINUE; /* nothing to read again yet; a closed terminal is no reason to end */
+    tbd_daemon_reload(((Program *)user_data)->daemon);
+    return G_SOURCE_CONTINUE;
 }
 
 /* Connections and VMs take descriptors: as many as we may have. */
@@ -58,21 +61,15 @@ static void raise_descriptor_limit(void)
     }
 }
 
-/* An absolute path for what the user wrote; NULL stays NULL. */
-static char *absolute_path(const char *path)
-{
-    return path != NULL ? g_canonicalize_filename(path, NULL) : NULL;
-}
-
-static int run(const char *socket_path, const char *data_folder, int ready_fd)
+/* Takes @settings. */
+static int run(TbdSettings *settings, int ready_fd)
 {
     Program program = {.loop = g_main_loop_new(NULL, FALSE)};
-    TbdDaemonOptions options = {
-        .socket_path = socket_path, .data_folder = data_folder, .ready_fd = ready_fd};
+    TbdDaemonOptions options = {.settings = settings, .ready_fd = ready_fd};
 
     g_unix_signal_add(SIGTERM, on_quit_signal, &program);
     g_unix_signal_add(SIGINT, on_quit_signal, &program);
-    g_unix_signal_add(SIGHUP, on_hangup, NULL);
+    g_unix_signal_add(SIGHUP, on_hangup, &program);
     program.daemon = tbd_daemon_new(&options, on_ended, &program);
     g_main_loop_run(program.loop);
     tbd_daemon_destroy(program.daemon);
@@ -85,17 +82,16 @@ static int run(const char *socket_path, const char *data_folder, int ready_fd)
 
 int main(int argc, char **argv)
 {
-    g_autofree char *socket_option = NULL;
-    g_autofree char *folder_option = NULL;
-    g_autofree char *socket_path = NULL;
-    g_autofree char *data_folder = NULL;
+    g_autofree char *config_option = NULL;
+    g_autofree char *config_path = NULL;
+    g_autoptr(TbdSettings) settings = tbd_settings_new();
     g_autoptr(GOptionContext) context = g_option_context_new("- the TenBox daemon");
     g_autoptr(GError) error = NULL;
     gboolean show_version = FALSE;
     int ready_fd = -1;
     const GOptionEntry entries[] = {
-        {"socket", 0, 0, G_OPTION_ARG_FILENAME, &socket_option, "Unix socket to listen on", "PATH"},
-        {"data-folder", 0, 0, G_OPTION_ARG_FILENAME, &folder_option, "Where VMs are kept", "DIR"},
+        {"config", 0, 0, G_OPTION_ARG_FILENAME, &config_option,
+         "The configuration, in place of $XDG_CONFIG_HOME/tenbox/tenboxd.conf", "FILE"},
         {"ready-fd", 0, 0, G_OPTION_ARG_INT, &ready_fd,
          "Descriptor that gets \"ready\" and a newline once clients can connect", "N"},
         {"version", 0, 0, G_OPTION_ARG_NONE, &show_version, "Show the version and exit", NULL},
@@ -109,6 +105,7 @@ int main(int argc, char **argv)
     /* libsoup would speak HTTP/2 when this is set; what guards the front is not made for it. */
     g_unsetenv("SOUP_SERVER_HTTP2");
 
+    tbd_settings_add_options(settings, context);
     g_option_context_add_main_entries(context, entries, NULL);
     if (!g_option_context_parse(context, &argc, &argv, &error)) {
         g_printerr("tenboxd: %s\n", error->message);
@@ -122,9 +119,15 @@ int main(int argc, char **argv)
         g_print("tenboxd %s\n", tenbox_get_version());
         return 0;
     }
+    config_path = config_option != NULL ? g_canonicalize_filename(config_option, NULL)
+                                        : tbd_settings_find_file();
+    if (!tbd_settings_load(settings, config_path, config_option == NULL, &error)) {
+        g_printerr("tenboxd: %s\n", error->message);
+        return 2;
+    }
+    if (settings->socket == NULL) {
+        settings->socket = tenbox_connection_get_user_socket();
+    }
     raise_descriptor_limit();
-    socket_path =
-        socket_option != NULL ? absolute_path(socket_option) : tenbox_connection_get_user_socket();
-    data_folder = absolute_path(folder_option);
-    return run(socket_path, data_folder, ready_fd);
+    return run(g_steal_pointer(&settings), ready_fd);
 }

@@ -10,10 +10,8 @@
 
 #include "libtenbox/wire/json-guard.h"
 #include "libtenbox/wire/wire-error.h"
+#include "tenboxd/http-limits.h"
 #include "tenboxd/ws.h"
-
-#define EVENTS_QUEUE_MAX 1024
-#define EVENTS_SIZE_MAX  (1024 * 1024)
 
 /* Sends @text as one document if there is room; on_writable is called when there is later. */
 static gboolean send_document(TbxStreamChannel *channel, const char *text)
@@ -66,7 +64,7 @@ static void on_event(TbxEventRecord *event, gpointer user_data)
     if (self->queue.length == 1) {
         events_pump(self);
     }
-    if (self->queue.length > EVENTS_QUEUE_MAX || self->size > EVENTS_SIZE_MAX) {
+    if (self->queue.length > TBD_EVENTS_QUEUE_MAX || self->size > TBD_EVENTS_SIZE_MAX) {
         tbx_stream_channel_close(
             self->channel, "timed-out",
             "too many events are waiting to be read; look at the present state "

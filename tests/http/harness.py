@@ -236,7 +236,9 @@ class Daemon:
 
     def environment(self):
         environment = {**os.environ, "G_DEBUG": "", "LC_ALL": "C.UTF-8"}
-        environment.pop("NOTIFY_SOCKET", None)
+        for name in ("NOTIFY_SOCKET", "CONFIGURATION_DIRECTORY"):
+            environment.pop(name, None)
+        environment["XDG_CONFIG_HOME"] = os.path.join(self.folder, "config")
         # Memory that was freed shall not count.
         environment["ASAN_OPTIONS"] = "quarantine_size_mb=1"
         if self.malformed:

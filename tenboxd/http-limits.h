@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * How much of everything a client may have: the one table. What is a knob of tenboxd.conf has its
+ * default and its range here too; GET /v1/system shows the numbers in force as `limits`, and a test
+ * goes to each of them and one further.
+ */
+#pragma once
+
+#include "libtenbox/wire/json-guard.h"
+#include "libtenbox/wire/stream.h"
+#include "libtenbox/wire/websocket.h"
+#include "libtenbox/wire/wire-operation.h"
+
+/* ---- connections: knobs, each with its default ------------------------------------------------ */
+
+#define TBD_CONNECTIONS          512 /* open at the same time, by anybody */
+#define TBD_CONNECTIONS_PER_USER 256 /* the same, of one user of the host */
+#define TBD_HEAD_SECONDS         10  /* from accept() to the end of the head */
+#define TBD_BODY_SECONDS         30  /* from the end of the head to the end of the body */
+#define TBD_ANSWER_SECONDS       60  /* for the client to take the answer */
+
+/* ---- connections: fixed ----------------------------------------------------------------------- */
+
+#define TBD_BACKLOG                 256
+#define TBD_REQUESTS_PER_CONNECTION 1
+#define TBD_ACCEPT_PAUSE_SECONDS    1  /* after accept() found no descriptors */
+#define TBD_REFUSED_MAX             16 /* turned away, kept until they have read why */
+#define TBD_REFUSED_SECONDS         2  /* how long */
+
+/* ---- one request ------------------------------------------------------------------------------ */
+
+#define TBD_HEAD_SIZE_MAX   (16 * 1024)
+#define TBD_HEAD_FIELDS_MAX 64
+#define TBD_TARGET_SIZE_MAX 4096
+#define TBD_BODY_SIZE_MAX   TBX_JSON_SIZE_MAX
+#define TBD_REQUEST_ID_MAX  64
+#define TBD_LOG_LINES_MAX   100000 /* what ?lines= may ask for; a log has at most 1 MiB of them */
+
+/* ---- streams ---------------------------------------------------------------------------------- */
+
+/* WebSockets of one user: less than they may have connections, so that streams leave room for
+ * requests. */
+#define TBD_STREAMS_PER_USER_MAX 128
+#define TBD_EVENTS_QUEUE_MAX     1024          /* events that wait for a channel's client */
+#define TBD_EVENTS_SIZE_MAX      (1024 * 1024) /* and their bytes */
