@@ -9,6 +9,10 @@
  * An answer that lists all VMs also removes handles of VMs that are gone. It may have been written
  * before events that arrived earlier: VMs that appeared since the question was asked (`serial`) are
  * kept, and VMs whose deletion was told are not brought back (`gone`).
+ *
+ * A watch is the driver's, and a list that is asked for once it runs: events that arrive in between and
+ * the list meet in the handles. The same happens when a watch is made anew after the daemon went away,
+ * and a list alone when an entry "resync" says that events were missed.
  */
 #include "libtenbox/tenbox-internal.h"
 
@@ -16,11 +20,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "libtenbox/wire/source.h"
 #include "libtenbox/wire/wire-error.h"
 
 /* How many ids of deleted VMs are remembered; they matter only while an answer is on its way. */
-#define GONE_MAX   4096
-#define PREFIX_MIN 3
+#define GONE_MAX               4096
+#define PREFIX_MIN             3
+/* Between two attempts to find the daemon again: twice the last one, within these. */
+#define RETRY_MILLISECONDS_MIN 100
+#define RETRY_MILLISECONDS_MAX 5000
 
 struct _TenboxConnection {
     GObject parent_instance;
@@ -30,6 +38,13 @@ struct _TenboxConnection {
     GHashTable *gone; /* ids of deleted VMs */
     guint64 serial;   /* of the last handle made */
     gboolean is_lost; /* the events ended since a watch was asked for */
+    TenboxConnectionFlags flags;
+    TenboxWatchState watch_state;
+    guint listings;           /* lists under way that bring the handles up to date */
+    gboolean missed;          /* "resync" came, and no such list since */
+    GSource *retry;           /* nullable: the next attempt */
+    guint retry_time;         /* milliseconds before it */
+    GCancellable *rewatching; /* nullable: an attempt is under way */
 };
 
 G_DEFINE_FINAL_TYPE(TenboxConnection, tenbox_connection, G_TYPE_OBJECT)
@@ -91,6 +106,8 @@ static TenboxVm *take_document(TenboxConnection *self, TbxVmRecord *record)
     return g_hash_table_contains(self->vms, record->id) ? vm : NULL;
 }
 
+static void refresh_after_resync(TenboxConnection *self);
+
 static void on_event(TbxEventRecord *event, gpointer user_data)
 {
     g_autoptr(TenboxConnection) self = g_object_ref(user_data);
@@ -108,9 +125,48 @@ static void on_event(TbxEventRecord *event, gpointer user_data)
         take_document(self, event->vm);
     }
 
+    gboolean is_resync = strcmp(event->type, TBX_EVENT_RESYNC) == 0;
+    if (is_resync)
+        self->missed = TRUE;
     g_autoptr(TenboxEvent) public_event = tbx_event_new(event);
     g_signal_emit_by_name(self, "event", public_event);
+    if (is_resync && self->driver->is_watching && self->listings == 0)
+        refresh_after_resync(self);
 }
+
+static void set_watch_state(TenboxConnection *self, TenboxWatchState state)
+{
+    TenboxWatchState before = self->watch_state;
+
+    if (before == state)
+        return;
+    self->watch_state = state;
+    g_object_notify(G_OBJECT(self), "watch-state");
+    if (before == TENBOX_WATCH_STATE_ON || state == TENBOX_WATCH_STATE_ON)
+        g_object_notify(G_OBJECT(self), "watching");
+}
+
+/* No attempt is waited for any more, nor is one to come. */
+static void forget_attempts(TenboxConnection *self)
+{
+    g_autoptr(GCancellable) rewatching = g_steal_pointer(&self->rewatching);
+
+    tbx_source_clear(&self->retry);
+    if (rewatching)
+        g_cancellable_cancel(rewatching);
+}
+
+/* The watch is over, if there was one. @error: (nullable) */
+static void end_watch(TenboxConnection *self, const GError *error)
+{
+    forget_attempts(self);
+    if (self->watch_state == TENBOX_WATCH_STATE_OFF)
+        return;
+    set_watch_state(self, TENBOX_WATCH_STATE_OFF);
+    g_signal_emit_by_name(self, "closed", error);
+}
+
+static void try_again(TenboxConnection *self, const GError *error);
 
 static void on_events_lost(const GError *error, gpointer user_data)
 {
@@ -120,8 +176,7 @@ static void on_events_lost(const GError *error, gpointer user_data)
     if (!self->driver->is_watching)
         return;
     self->driver->is_watching = FALSE;
-    g_object_notify(G_OBJECT(self), "watching");
-    g_signal_emit_by_name(self, "closed", error);
+    try_again(self, error);
 }
 
 static const TbxEventSinkHandlers sink_handlers = {on_event, on_events_lost};
@@ -131,6 +186,7 @@ static const TbxEventSinkHandlers sink_handlers = {on_event, on_events_lost};
 enum {
     PROPERTY_URI = 1,
     PROPERTY_WATCHING,
+    PROPERTY_WATCH_STATE,
 };
 
 static void tenbox_connection_get_property(GObject *object, guint property_id, GValue *value,
@@ -141,6 +197,7 @@ static void tenbox_connection_get_property(GObject *object, guint property_id, G
     switch (property_id) {
     case PROPERTY_URI: g_value_set_string(value, tenbox_connection_get_uri(self)); break;
     case PROPERTY_WATCHING: g_value_set_boolean(value, tenbox_connection_is_watching(self)); break;
+    case PROPERTY_WATCH_STATE: g_value_set_enum(value, (int)self->watch_state); break;
     default: G_OBJECT_WARN_INVALID_PROPERTY_ID(object, property_id, spec);
     }
 }
@@ -151,6 +208,7 @@ static void tenbox_connection_dispose(GObject *object)
 
     if (self->events)
         tbx_event_sink_disconnect(self->events);
+    forget_attempts(self);
     if (self->driver) {
         self->driver->is_watching = FALSE;
         tbx_driver_close(self->driver);
@@ -184,6 +242,11 @@ static void tenbox_connection_class_init(TenboxConnectionClass *class)
                                     g_param_spec_string("uri", NULL, NULL, NULL, flags));
     g_object_class_install_property(object_class, PROPERTY_WATCHING,
                                     g_param_spec_boolean("watching", NULL, NULL, FALSE, flags));
+    g_object_class_install_property(object_class, PROPERTY_WATCH_STATE,
+                                    g_param_spec_enum("watch-state", NULL, NULL,
+                                                      TENBOX_TYPE_WATCH_STATE,
+                                                      TENBOX_WATCH_STATE_OFF, flags));
+    g_signal_new("resync", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 0);
     g_signal_new("vm-added", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 1,
                  TENBOX_TYPE_VM);
     g_signal_new("vm-changed", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 1,
@@ -201,6 +264,7 @@ static void tenbox_connection_init(TenboxConnection *self)
     self->vms = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, entry_free);
     self->gone = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     self->events = tbx_event_sink_new(&sink_handlers, self);
+    self->watch_state = TENBOX_WATCH_STATE_OFF;
 }
 
 /* ---- where the daemon is ------------------------------------------------------------------ */
@@ -274,10 +338,11 @@ void tenbox_connection_open_async(const char *uri, TenboxConnectionFlags flags,
     GError *error = NULL;
 
     g_task_set_source_tag(task, tenbox_connection_open_async);
-    if (flags != TENBOX_CONNECTION_FLAGS_NONE) {
+    if (flags & ~(guint)TENBOX_CONNECTION_FLAGS_RECONNECT) {
         g_task_return_error(task, tbx_error_new("unsupported", "flags", "there are no such flags"));
         return;
     }
+    self->flags = flags;
     self->driver = tbx_driver_new(used_uri, self->events, &error);
     if (!self->driver) {
         g_task_return_error(task, error);
@@ -314,13 +379,9 @@ void tenbox_connection_close(TenboxConnection *self)
     g_return_if_fail(TENBOX_IS_CONNECTION(self));
 
     G_GNUC_UNUSED g_autoptr(TenboxConnection) keep = g_object_ref(self);
-    gboolean was_watching = self->driver->is_watching;
     self->driver->is_watching = FALSE;
     tbx_driver_close(self->driver);
-    if (!was_watching)
-        return;
-    g_object_notify(G_OBJECT(self), "watching");
-    g_signal_emit_by_name(self, "closed", NULL);
+    end_watch(self, NULL);
 }
 
 const char *tenbox_connection_get_uri(TenboxConnection *self)
@@ -334,7 +395,7 @@ gboolean tenbox_connection_is_watching(TenboxConnection *self)
 {
     g_return_val_if_fail(TENBOX_IS_CONNECTION(self), FALSE);
 
-    return self->driver->is_watching;
+    return self->watch_state == TENBOX_WATCH_STATE_ON;
 }
 
 /* ---- lists -------------------------------------------------------------------------------- */
@@ -426,6 +487,15 @@ static void answer_lost(GTask *task)
                                             "the daemon went away while the watch began"));
 }
 
+/* The handles are up to date. */
+static void tell_resync(TenboxConnection *self)
+{
+    if (!self->missed)
+        return;
+    self->missed = FALSE;
+    g_signal_emit_by_name(self, "resync");
+}
+
 static void on_watch_listed(GObject *source, GAsyncResult *result, gpointer user_data)
 {
     g_autoptr(GTask) task = user_data;
@@ -434,15 +504,33 @@ static void on_watch_listed(GObject *source, GAsyncResult *result, gpointer user
     GError *error = NULL;
     g_autoptr(GPtrArray) records = g_task_propagate_pointer(G_TASK(result), &error);
 
+    self->listings--;
     if (!records) {
         g_task_return_error(task, error);
         return;
     }
     g_ptr_array_unref(take_list(self, records, *asked_at));
-    if (self->driver->is_watching)
-        g_task_return_boolean(task, TRUE);
-    else
+    if (!self->driver->is_watching) {
         answer_lost(task);
+        return;
+    }
+    set_watch_state(self, TENBOX_WATCH_STATE_ON);
+    tell_resync(self);
+    g_task_return_boolean(task, TRUE);
+}
+
+/* Asks for all VMs; @task is answered when the handles agree with the list. */
+static void list_for_watch(TenboxConnection *self, GTask *task)
+{
+    GHashTableIter iter;
+    gpointer entry;
+
+    g_hash_table_iter_init(&iter, self->vms);
+    while (g_hash_table_iter_next(&iter, NULL, &entry))
+        tbx_vm_take_any(((Entry *)entry)->vm);
+    remember_serial(self, task);
+    self->listings++;
+    tbx_driver_vm_list(self->driver, tbx_task_inner(task, on_watch_listed));
 }
 
 static void on_watching(GObject *source, GAsyncResult *result, gpointer user_data)
@@ -450,8 +538,6 @@ static void on_watching(GObject *source, GAsyncResult *result, gpointer user_dat
     g_autoptr(GTask) task = user_data;
     TenboxConnection *self = TENBOX_CONNECTION(source);
     GError *error = NULL;
-    GHashTableIter iter;
-    gpointer entry;
 
     if (!g_task_propagate_boolean(G_TASK(result), &error)) {
         g_task_return_error(task, error);
@@ -462,29 +548,72 @@ static void on_watching(GObject *source, GAsyncResult *result, gpointer user_dat
         return;
     }
     self->driver->is_watching = TRUE;
-    g_hash_table_iter_init(&iter, self->vms);
-    while (g_hash_table_iter_next(&iter, NULL, &entry))
-        tbx_vm_take_any(((Entry *)entry)->vm);
-    remember_serial(self, task);
-    g_object_notify(G_OBJECT(self), "watching");
-    tbx_driver_vm_list(self->driver, tbx_task_inner(task, on_watch_listed));
+    list_for_watch(self, task);
+}
+
+/* Borrows @task. */
+static void begin_watch(TenboxConnection *self, const char *since, GTask *task)
+{
+    self->is_lost = FALSE;
+    tbx_driver_watch(self->driver, since, tbx_task_inner(task, on_watching));
+}
+
+static void on_refreshed(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    TenboxConnection *self = TENBOX_CONNECTION(source);
+    g_autoptr(GError) error = NULL;
+
+    /* Otherwise the watch itself is about to end, and says why. */
+    if (!g_task_propagate_boolean(G_TASK(result), &error) && self->driver->is_watching)
+        try_again(self, error);
+}
+
+static void refresh_after_resync(TenboxConnection *self)
+{
+    g_autoptr(GTask) task = g_task_new(self, NULL, on_refreshed, NULL);
+
+    list_for_watch(self, task);
+}
+
+void tenbox_connection_watch_since_async(TenboxConnection *self, const char *since,
+                                         GCancellable *cancellable, GAsyncReadyCallback callback,
+                                         gpointer user_data)
+{
+    g_return_if_fail(TENBOX_IS_CONNECTION(self));
+
+    g_autoptr(GTask) task = tbx_task_new(self, self->driver, cancellable, callback, user_data,
+                                         tenbox_connection_watch_since_async);
+    g_autofree char *epoch = NULL;
+    GError *error = NULL;
+    gint64 sequence;
+
+    if (!task)
+        return;
+    if (since && !tbx_journal_parse_position(since, &epoch, &sequence, &error))
+        g_task_return_error(task, error);
+    else if (self->watch_state == TENBOX_WATCH_STATE_ON && !since)
+        g_task_return_boolean(task, TRUE);
+    else if (self->driver->is_watching && !since)
+        list_for_watch(self, task); /* the events came, the list did not */
+    else if (self->driver->is_watching || self->watch_state != TENBOX_WATCH_STATE_OFF)
+        g_task_return_error(
+            task, tbx_error_new("wrong-state", NULL, "this connection has a watch already"));
+    else
+        begin_watch(self, since, task);
+}
+
+gboolean tenbox_connection_watch_since_finish(TenboxConnection *self, GAsyncResult *result,
+                                              GError **error)
+{
+    g_return_val_if_fail(g_task_is_valid(result, self), FALSE);
+
+    return g_task_propagate_boolean(G_TASK(result), error);
 }
 
 void tenbox_connection_watch_async(TenboxConnection *self, GCancellable *cancellable,
                                    GAsyncReadyCallback callback, gpointer user_data)
 {
-    g_return_if_fail(TENBOX_IS_CONNECTION(self));
-
-    g_autoptr(GTask) task = tbx_task_new(self, self->driver, cancellable, callback, user_data,
-                                         tenbox_connection_watch_async);
-    if (!task)
-        return;
-    if (self->driver->is_watching) {
-        g_task_return_boolean(task, TRUE);
-        return;
-    }
-    self->is_lost = FALSE;
-    tbx_driver_watch(self->driver, tbx_task_inner(task, on_watching));
+    tenbox_connection_watch_since_async(self, NULL, cancellable, callback, user_data);
 }
 
 gboolean tenbox_connection_watch_finish(TenboxConnection *self, GAsyncResult *result,
@@ -493,6 +622,79 @@ gboolean tenbox_connection_watch_finish(TenboxConnection *self, GAsyncResult *re
     g_return_val_if_fail(g_task_is_valid(result, self), FALSE);
 
     return g_task_propagate_boolean(G_TASK(result), error);
+}
+
+char *tenbox_connection_dup_event_position(TenboxConnection *self)
+{
+    g_return_val_if_fail(TENBOX_IS_CONNECTION(self), NULL);
+
+    return tbx_event_sink_dup_position(self->events);
+}
+
+TenboxWatchState tenbox_connection_get_watch_state(TenboxConnection *self)
+{
+    g_return_val_if_fail(TENBOX_IS_CONNECTION(self), TENBOX_WATCH_STATE_UNKNOWN);
+
+    return self->watch_state;
+}
+
+/* ---- finding the daemon again ------------------------------------------------------------- */
+
+static void on_rewatched(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    TenboxConnection *self = TENBOX_CONNECTION(source);
+    g_autoptr(GError) error = NULL;
+    gboolean is_current = g_task_get_cancellable(G_TASK(result)) == self->rewatching;
+
+    if (!g_task_propagate_boolean(G_TASK(result), &error)) {
+        if (is_current)
+            try_again(self, error);
+        return;
+    }
+    if (is_current)
+        g_clear_object(&self->rewatching);
+    self->retry_time = 0;
+}
+
+static gboolean on_retry(gpointer user_data)
+{
+    g_autoptr(TenboxConnection) self = g_object_ref(user_data);
+    g_autofree char *position = tenbox_connection_dup_event_position(self);
+
+    tbx_source_clear(&self->retry);
+    self->rewatching = g_cancellable_new();
+    /* A daemon that tells no positions: nobody knows what was missed. */
+    if (!position)
+        self->missed = TRUE;
+    g_autoptr(GTask) task = g_task_new(self, self->rewatching, on_rewatched, NULL);
+    if (self->driver->is_watching)
+        list_for_watch(self, task); /* the events came, the list did not */
+    else
+        begin_watch(self, position, task);
+    return G_SOURCE_REMOVE;
+}
+
+/* Whether a later attempt may succeed. */
+static gboolean may_pass(const GError *error)
+{
+    return g_error_matches(error, TENBOX_ERROR, TENBOX_ERROR_UNREACHABLE) ||
+           g_error_matches(error, TENBOX_ERROR, TENBOX_ERROR_TIMED_OUT) ||
+           g_error_matches(error, TENBOX_ERROR, TENBOX_ERROR_BUSY);
+}
+
+static void try_again(TenboxConnection *self, const GError *error)
+{
+    if (!(self->flags & TENBOX_CONNECTION_FLAGS_RECONNECT) || !may_pass(error) ||
+        self->watch_state == TENBOX_WATCH_STATE_OFF) {
+        end_watch(self, error);
+        return;
+    }
+    forget_attempts(self);
+    self->retry_time = CLAMP(self->retry_time * 2, RETRY_MILLISECONDS_MIN, RETRY_MILLISECONDS_MAX);
+    self->retry = g_timeout_source_new(self->retry_time);
+    g_source_set_callback(self->retry, on_retry, self, NULL);
+    g_source_attach(self->retry, self->driver->home);
+    set_watch_state(self, TENBOX_WATCH_STATE_RECONNECTING);
 }
 
 /* ---- finding one -------------------------------------------------------------------------- */

@@ -31,6 +31,13 @@ G_BEGIN_DECLS
  * watch (tenbox_connection_watch_async()) `vm-added`, `vm-changed` and `vm-removed` tell only what
  * calls happened to learn.
  *
+ * On a connection opened with %TENBOX_CONNECTION_FLAGS_RECONNECT a daemon that goes away does not end
+ * the watch: `watch-state` is "reconnecting" until one answers again (asked for after 0.1 s, then
+ * ever more rarely, at least every 5 s), then "on". Events that the daemon still knows are signalled
+ * as if nothing had been; `resync` is emitted when some are not known any more, which is always so
+ * after a restart. Calls that are made in between fail with %TENBOX_ERROR_UNREACHABLE, and `closed`
+ * is emitted only when trying is of no use.
+ *
  * Dropping the last reference closes the connection without a signal. VMs, operations and consoles
  * stay valid, their functions then fail with %TENBOX_ERROR_CLOSED.
  *
@@ -51,6 +58,24 @@ G_DECLARE_FINAL_TYPE(TenboxConnection, tenbox_connection, TENBOX, CONNECTION, GO
  * TenboxConnection:watching: (getter is_watching)
  *
  * Whether the watch is on.
+ *
+ * Since: 0.1
+ */
+
+/**
+ * TenboxConnection:watch-state: (getter get_watch_state)
+ *
+ * What has become of the watch.
+ *
+ * Since: 0.1
+ */
+
+/**
+ * TenboxConnection::resync:
+ * @self: a connection
+ *
+ * Events were missed: the daemon was restarted, or too much happened while nobody read them. All handles
+ * have just been brought up to date; whatever else was made from events has to be made anew.
  *
  * Since: 0.1
  */
@@ -137,7 +162,7 @@ char *tenbox_connection_get_user_socket(void);
 /**
  * tenbox_connection_open_async:
  * @uri: (nullable): see above
- * @flags: must be %TENBOX_CONNECTION_FLAGS_NONE for now
+ * @flags: how the connection behaves
  * @cancellable: (nullable): withdraws the request
  * @callback: (scope async): called when it is over
  * @user_data: for @callback
@@ -171,7 +196,7 @@ TenboxConnection *tenbox_connection_open_finish(GAsyncResult *result, GError **e
 /**
  * tenbox_connection_open_sync:
  * @uri: (nullable): see above
- * @flags: must be %TENBOX_CONNECTION_FLAGS_NONE for now
+ * @flags: how the connection behaves
  * @cancellable: (nullable): withdraws the request
  * @error: return location
  *
@@ -243,6 +268,67 @@ void tenbox_connection_watch_async(TenboxConnection *self, GCancellable *cancell
 TENBOX_AVAILABLE_IN_0_1
 gboolean tenbox_connection_watch_finish(TenboxConnection *self, GAsyncResult *result,
                                         GError **error);
+
+/**
+ * tenbox_connection_watch_since_async:
+ * @self: a connection
+ * @since: (nullable): a position of tenbox_connection_dup_event_position(), of this or an earlier
+ *   connection; %NULL is the present one
+ * @cancellable: (nullable): withdraws the request
+ * @callback: (scope async): called when it is over
+ * @user_data: for @callback
+ *
+ * Like tenbox_connection_watch_async(), and in addition signals first what has happened since @since, each
+ * event once and none left out. When that is not known (any more) `resync` is emitted instead.
+ *
+ * Errors: those of tenbox_connection_watch_async(); %TENBOX_ERROR_INVALID_ARGUMENT when @since is no
+ * position; %TENBOX_ERROR_WRONG_STATE when there is a watch already.
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+void tenbox_connection_watch_since_async(TenboxConnection *self, const char *since,
+                                         GCancellable *cancellable, GAsyncReadyCallback callback,
+                                         gpointer user_data);
+
+/**
+ * tenbox_connection_watch_since_finish:
+ * @self: a connection
+ * @result: the result
+ * @error: return location
+ *
+ * Returns: whether the watch is on
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+gboolean tenbox_connection_watch_since_finish(TenboxConnection *self, GAsyncResult *result,
+                                              GError **error);
+
+/**
+ * tenbox_connection_dup_event_position:
+ * @self: a connection
+ *
+ * Where in the journal of events the watch is: within a handler of `event` that of this event. Whoever
+ * keeps it can go on from there later with tenbox_connection_watch_since_async().
+ *
+ * Returns: (transfer full) (nullable): a position, %NULL when there was no watch yet
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+char *tenbox_connection_dup_event_position(TenboxConnection *self);
+
+/**
+ * tenbox_connection_get_watch_state:
+ * @self: a connection
+ *
+ * Returns: what the property `watch-state` says
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+TenboxWatchState tenbox_connection_get_watch_state(TenboxConnection *self);
 
 /**
  * tenbox_connection_is_watching:

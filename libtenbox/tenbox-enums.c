@@ -38,6 +38,14 @@ static const GEnumValue operation_states[] = {
     {0, NULL, NULL},
 };
 
+static const GEnumValue watch_states[] = {
+    {TENBOX_WATCH_STATE_UNKNOWN, "TENBOX_WATCH_STATE_UNKNOWN", "unknown"},
+    {TENBOX_WATCH_STATE_OFF, "TENBOX_WATCH_STATE_OFF", "off"},
+    {TENBOX_WATCH_STATE_ON, "TENBOX_WATCH_STATE_ON", "on"},
+    {TENBOX_WATCH_STATE_RECONNECTING, "TENBOX_WATCH_STATE_RECONNECTING", "reconnecting"},
+    {0, NULL, NULL},
+};
+
 /* @count includes the end mark. */
 static const char *enum_to_string(const GEnumValue *values, gsize count, int value)
 {
@@ -75,3 +83,4 @@ static int enum_from_string(const GEnumValue *values, gsize count, const char *t
 DEFINE_ENUM(TenboxVmState, tenbox_vm_state, vm_states)
 DEFINE_ENUM(TenboxVmAction, tenbox_vm_action, vm_actions)
 DEFINE_ENUM(TenboxOperationState, tenbox_operation_state, operation_states)
+DEFINE_ENUM(TenboxWatchState, tenbox_watch_state, watch_states)

@@ -103,6 +103,8 @@ typedef enum /*< flags >*/ {
 /**
  * TenboxConnectionFlags:
  * @TENBOX_CONNECTION_FLAGS_NONE: nothing special
+ * @TENBOX_CONNECTION_FLAGS_RECONNECT: a watch whose daemon goes away is not over: it is made anew as soon
+ *   as a daemon answers there again, and goes on where it was; see #TenboxConnection
  *
  * How a connection is opened.
  *
@@ -110,7 +112,27 @@ typedef enum /*< flags >*/ {
  */
 typedef enum /*< flags >*/ {
     TENBOX_CONNECTION_FLAGS_NONE = 0,
+    TENBOX_CONNECTION_FLAGS_RECONNECT = 1 << 0,
 } TenboxConnectionFlags;
+
+/**
+ * TenboxWatchState:
+ * @TENBOX_WATCH_STATE_UNKNOWN: no state
+ * @TENBOX_WATCH_STATE_OFF: there is no watch
+ * @TENBOX_WATCH_STATE_ON: everything that happens is signalled
+ * @TENBOX_WATCH_STATE_RECONNECTING: the daemon went away; handles keep what they last knew until it is
+ *   back
+ *
+ * What has become of a watch.
+ *
+ * Since: 0.1
+ */
+typedef enum {
+    TENBOX_WATCH_STATE_UNKNOWN,
+    TENBOX_WATCH_STATE_OFF,
+    TENBOX_WATCH_STATE_ON,
+    TENBOX_WATCH_STATE_RECONNECTING,
+} TenboxWatchState;
 
 /**
  * TenboxVmLookupFlags:
@@ -144,6 +166,7 @@ typedef enum /*< flags >*/ {
 #define TENBOX_TYPE_VM_STATE        (tenbox_vm_state_get_type())
 #define TENBOX_TYPE_VM_ACTION       (tenbox_vm_action_get_type())
 #define TENBOX_TYPE_OPERATION_STATE (tenbox_operation_state_get_type())
+#define TENBOX_TYPE_WATCH_STATE     (tenbox_watch_state_get_type())
 
 /**
  * tenbox_vm_state_get_type:
@@ -240,5 +263,37 @@ const char *tenbox_operation_state_to_string(TenboxOperationState state);
  */
 TENBOX_AVAILABLE_IN_0_1
 TenboxOperationState tenbox_operation_state_from_string(const char *text);
+
+/**
+ * tenbox_watch_state_get_type:
+ *
+ * Returns: the #GType of #TenboxWatchState
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+GType tenbox_watch_state_get_type(void);
+
+/**
+ * tenbox_watch_state_to_string:
+ * @state: a state; values out of range count as unknown
+ *
+ * Returns: (transfer none): its word, such as "reconnecting"; static
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+const char *tenbox_watch_state_to_string(TenboxWatchState state);
+
+/**
+ * tenbox_watch_state_from_string:
+ * @text: (nullable): a word
+ *
+ * Returns: the state, %TENBOX_WATCH_STATE_UNKNOWN when @text is no word of it
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+TenboxWatchState tenbox_watch_state_from_string(const char *text);
 
 G_END_DECLS

@@ -71,6 +71,11 @@ const TbdSettings *tbd_daemon_get_settings(TbdDaemon *self)
     return self->settings;
 }
 
+TbxJournal *tbd_daemon_get_journal(TbdDaemon *self)
+{
+    return tbx_event_sink_get_journal(self->events);
+}
+
 gboolean tbd_daemon_is_quitting(TbdDaemon *self)
 {
     return g_cancellable_is_cancelled(self->quitting);
@@ -280,7 +285,7 @@ static void on_opened(GObject *source, GAsyncResult *result, gpointer user_data)
         return;
     }
     self->starting++;
-    tbx_driver_watch(self->driver, g_task_new(NULL, NULL, on_watching, self));
+    tbx_driver_watch(self->driver, NULL, g_task_new(NULL, NULL, on_watching, self));
 }
 
 /* local:///folder?served-at=unix:///socket, so that who finds the folder locked learns where. */

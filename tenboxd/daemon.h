@@ -65,6 +65,9 @@ gboolean tbd_daemon_is_quitting(TbdDaemon *self);
 /* (transfer none): cancelled when the daemon begins to end. */
 GCancellable *tbd_daemon_get_quitting(TbdDaemon *self);
 
+/* (transfer none): the events so far; valid as long as the daemon is. */
+TbxJournal *tbd_daemon_get_journal(TbdDaemon *self);
+
 /* ---- events ---------------------------------------------------------------------------------- */
 
 /* Called with each event, until tbd_daemon_remove_listener(). May add and remove listeners. */

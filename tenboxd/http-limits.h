@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "libtenbox/driver/journal.h"
 #include "libtenbox/wire/json-guard.h"
 #include "libtenbox/wire/stream.h"
 #include "libtenbox/wire/websocket.h"
@@ -41,5 +42,6 @@
 /* WebSockets of one user: less than they may have connections, so that streams leave room for
  * requests. */
 #define TBD_STREAMS_PER_USER_MAX 128
-#define TBD_EVENTS_QUEUE_MAX     1024          /* events that wait for a channel's client */
-#define TBD_EVENTS_SIZE_MAX      (1024 * 1024) /* and their bytes */
+/* What may wait for a client that reads events: what the journal keeps for all of them. */
+#define TBD_EVENTS_QUEUE_MAX     TBX_JOURNAL_ENTRIES_MAX
+#define TBD_EVENTS_SIZE_MAX      TBX_JOURNAL_BYTES_MAX

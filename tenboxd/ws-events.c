@@ -2,28 +2,16 @@
 /*
  * The channels "events" and "state": documents pushed by what happens.
  *
- * "events" is the journal: none may be left out, so they queue while the client does not read, up
- * to a bound; a client beyond it loses the channel, is told so, and has to look at the present
- * state anew. "state" is one VM: only the newest document matters, so one slot is all it needs.
+ * "events" is the journal: none may be left out. A channel keeps the number of the entry that is next and
+ * no queue of its own, so a client that does not read costs nothing; when the journal does not keep that
+ * entry any more the client has lost the thread, and the channel, and is told so. "state" is one VM: only
+ * the newest document matters, so one slot is all it needs.
  */
 #include <string.h>
 
 #include "libtenbox/wire/json-guard.h"
 #include "libtenbox/wire/wire-error.h"
-#include "tenboxd/http-limits.h"
 #include "tenboxd/ws.h"
-
-/* Sends @text as one document if there is room; on_writable is called when there is later. */
-static gboolean send_document(TbxStreamChannel *channel, const char *text)
-{
-    gsize length = strlen(text);
-
-    if (tbx_stream_channel_get_room(channel) < length) {
-        return FALSE;
-    }
-    tbx_stream_channel_send(channel, TBX_STREAM_DOCUMENT, text, length);
-    return TRUE;
-}
 
 /* ---- events ---------------------------------------------------------------------------------- */
 
@@ -31,46 +19,76 @@ typedef struct {
     TbdDaemon *daemon;
     TbxStreamChannel *channel;
     guint listener;
-    GQueue queue; /* of char *, JSON text */
-    gsize size;
+    char *first; /* nullable: what comes before the entries */
+    gint64 next; /* number of the entry to be sent */
+    char *text;  /* nullable: what was sent in part, ours because the journal may drop it */
+    gsize length;
+    gsize sent;
 } Events;
 
 static void events_free(Events *self)
 {
     tbd_daemon_remove_listener(self->daemon, self->listener);
-    g_queue_clear_full(&self->queue, g_free);
+    g_free(self->first);
+    g_free(self->text);
     g_free(self);
 }
 
+/* Sends the rest of what was begun; FALSE when there is no room for all of it. */
+static gboolean events_flush(Events *self)
+{
+    if (self->text != NULL) {
+        self->sent =
+            tbx_stream_channel_send_document(self->channel, self->text, self->length, self->sent);
+        if (self->sent < self->length) {
+            return FALSE;
+        }
+        g_clear_pointer(&self->text, g_free);
+    }
+    return TRUE;
+}
+
+/* Sends what there is room for. The channel may be gone afterwards, and @self with it. */
 static void events_pump(Events *self)
 {
-    char *text;
+    TbxJournal *journal = tbd_daemon_get_journal(self->daemon);
 
-    while ((text = g_queue_peek_head(&self->queue)) != NULL && send_document(self->channel, text)) {
-        self->size -= strlen(text);
-        g_free(g_queue_pop_head(&self->queue));
+    while (events_flush(self)) {
+        const char *text;
+        gsize length;
+
+        self->sent = 0;
+        if (self->first != NULL) {
+            self->text = g_steal_pointer(&self->first);
+            self->length = strlen(self->text);
+            continue;
+        }
+        text = tbx_journal_get_text(journal, self->next, &length);
+        if (text != NULL) {
+            self->sent = tbx_stream_channel_send_document(self->channel, text, length, 0);
+        }
+        if (self->sent == 0) {
+            break;
+        }
+        self->next++;
+        if (self->sent < length) {
+            self->text = g_strndup(text, length);
+            self->length = length;
+            break;
+        }
+    }
+    if (self->next < tbx_journal_get_oldest(journal)) {
+        g_message("a client that does not read its events lost the channel (slow-consumer)");
+        tbx_stream_channel_close(self->channel, "slow-consumer",
+                                 "events were not read for so long that they are not kept any "
+                                 "more; look at the present state and subscribe again");
+        events_free(self);
     }
 }
 
 static void on_event(TbxEventRecord *event, gpointer user_data)
 {
-    Events *self = user_data;
-    g_autoptr(JsonObject) object = tbx_event_record_to_json(event);
-    gsize length;
-    char *text = tbx_json_print_object(object, &length);
-
-    g_queue_push_tail(&self->queue, text);
-    self->size += length;
-    if (self->queue.length == 1) {
-        events_pump(self);
-    }
-    if (self->queue.length > TBD_EVENTS_QUEUE_MAX || self->size > TBD_EVENTS_SIZE_MAX) {
-        tbx_stream_channel_close(
-            self->channel, "timed-out",
-            "too many events are waiting to be read; look at the present state "
-            "and subscribe again");
-        events_free(self);
-    }
+    events_pump(user_data);
 }
 
 static void on_events_writable(TbxStreamChannel *channel, gpointer user_data)
@@ -84,6 +102,28 @@ static void on_events_closed(TbxStreamChannel *channel, const char *code, const 
     events_free(user_data);
 }
 
+/* The option `since`, the only one; FALSE when the channel was closed for it. */
+static gboolean read_since(TbxStreamChannel *channel, JsonObject *options, const char **ret_since)
+{
+    JsonNode *node = json_object_get_member(options, "since");
+    g_autoptr(GError) error = NULL;
+
+    *ret_since = NULL;
+    if (json_object_get_size(options) > (node != NULL ? 1u : 0u)) {
+        return tbd_ws_check_options(channel, options, NULL);
+    }
+    if (node == NULL) {
+        return TRUE;
+    }
+    if (json_node_get_value_type(node) != G_TYPE_STRING) {
+        error = tbx_error_new("field-invalid", "since", "since must be a string");
+        tbd_ws_channel_fail(channel, error);
+        return FALSE;
+    }
+    *ret_since = json_node_get_string(node);
+    return TRUE;
+}
+
 void tbd_ws_events_open(TbdDaemon *daemon, TbxStreamChannel *channel, const char *vm,
                         JsonObject *options)
 {
@@ -91,17 +131,34 @@ void tbd_ws_events_open(TbdDaemon *daemon, TbxStreamChannel *channel, const char
         .writable = on_events_writable,
         .closed = on_events_closed,
     };
+    TbxJournal *journal = tbd_daemon_get_journal(daemon);
+    g_autoptr(TbxEventRecord) resync = NULL;
+    g_autoptr(GError) error = NULL;
+    g_autofree char *position = NULL;
+    const char *since;
     Events *self;
+    gint64 next;
 
-    if (!tbd_ws_check_options(channel, options, NULL)) {
+    if (!read_since(channel, options, &since)) {
+        return;
+    }
+    if (!tbx_journal_find(journal, since, &next, &resync, &error)) {
+        tbd_ws_channel_fail(channel, error);
         return;
     }
     self = g_new0(Events, 1);
     self->daemon = daemon;
     self->channel = channel;
-    g_queue_init(&self->queue);
-    tbx_stream_channel_accept(channel, &handlers, self);
+    self->next = next;
+    if (resync != NULL) {
+        g_autoptr(JsonObject) object = tbx_event_record_to_json(resync);
+
+        self->first = tbx_json_print_object(object, NULL);
+    }
+    position = g_strdup_printf("%s:%" G_GINT64_FORMAT, tbx_journal_get_epoch(journal), next - 1);
+    tbx_stream_channel_accept_at(channel, position, &handlers, self);
     self->listener = tbd_daemon_add_listener(daemon, on_event, self);
+    events_pump(self);
 }
 
 /* ---- state ----------------------------------------------------------------------------------- */
@@ -114,6 +171,8 @@ typedef struct {
     char *asked;               /* the id or name of the subscription */
     char *vm_id;               /* NULL until it was looked up */
     TbxVmRecord *unsent;       /* nullable: the newest document, not sent yet */
+    char *text;                /* nullable: a document sent in part */
+    gsize sent;                /* how much of it */
     guint listener;            /* 0 for none */
 } State;
 
@@ -123,6 +182,7 @@ static void state_unref(State *self)
         return;
     }
     g_clear_pointer(&self->unsent, tbx_vm_record_unref);
+    g_free(self->text);
     g_free(self->asked);
     g_free(self->vm_id);
     g_free(self);
@@ -142,16 +202,26 @@ static void state_detach(State *self)
 
 static void state_pump(State *self)
 {
-    g_autoptr(JsonObject) object = NULL;
-    g_autofree char *text = NULL;
+    while (self->vm_id != NULL && (self->text != NULL || self->unsent != NULL)) {
+        gsize length;
 
-    if (self->unsent == NULL || self->vm_id == NULL) {
-        return;
-    }
-    object = tbx_vm_record_to_json(self->unsent);
-    text = tbx_json_print_object(object, NULL);
-    if (send_document(self->channel, text)) {
-        g_clear_pointer(&self->unsent, tbx_vm_record_unref);
+        if (self->text == NULL) {
+            g_autoptr(JsonObject) object = tbx_vm_record_to_json(self->unsent);
+
+            if (tbx_stream_channel_get_room(self->channel) == 0) {
+                return;
+            }
+            self->text = tbx_json_print_object(object, NULL);
+            self->sent = 0;
+            g_clear_pointer(&self->unsent, tbx_vm_record_unref);
+        }
+        length = strlen(self->text);
+        self->sent =
+            tbx_stream_channel_send_document(self->channel, self->text, length, self->sent);
+        if (self->sent < length) {
+            return;
+        }
+        g_clear_pointer(&self->text, g_free);
     }
 }
 

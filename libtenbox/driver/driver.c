@@ -17,8 +17,8 @@ struct _TbxEventSink {
     grefcount references;
     const TbxEventSinkHandlers *handlers; /* NULL once disconnected */
     gpointer user_data;
-    char *epoch;
-    gint64 sequence; /* of the last event emitted */
+    TbxJournal *journal; /* NULL until somebody wants it */
+    char *position;      /* nullable */
 };
 
 TbxEventSink *tbx_event_sink_new(const TbxEventSinkHandlers *handlers, gpointer user_data)
@@ -28,7 +28,6 @@ TbxEventSink *tbx_event_sink_new(const TbxEventSinkHandlers *handlers, gpointer 
     g_ref_count_init(&self->references);
     self->handlers = handlers;
     self->user_data = user_data;
-    self->epoch = g_uuid_string_random();
     return self;
 }
 
@@ -41,7 +40,8 @@ TbxEventSink *tbx_event_sink_ref(TbxEventSink *self)
 void tbx_event_sink_unref(TbxEventSink *self)
 {
     if (self && g_ref_count_dec(&self->references)) {
-        g_free(self->epoch);
+        tbx_journal_free(self->journal);
+        g_free(self->position);
         g_free(self);
     }
 }
@@ -51,26 +51,74 @@ void tbx_event_sink_disconnect(TbxEventSink *self)
     self->handlers = NULL;
 }
 
+TbxJournal *tbx_event_sink_get_journal(TbxEventSink *self)
+{
+    if (!self->journal)
+        self->journal = tbx_journal_new();
+    return self->journal;
+}
+
 void tbx_event_sink_emit(TbxEventSink *self, const char *type, TbxVmRecord *vm,
                          TbxOperationRecord *operation)
 {
-    g_return_if_fail(!vm != !operation);
+    g_return_if_fail(!vm || !operation);
 
     g_autoptr(TbxEventRecord) event = tbx_event_record_new();
-    event->sequence = ++self->sequence;
-    event->epoch = g_strdup(self->epoch);
     event->time = g_get_real_time();
     event->type = g_strdup(type);
-    event->vm_id = g_strdup(vm ? vm->id : operation->vm_id);
+    if (vm || operation)
+        event->vm_id = g_strdup(vm ? vm->id : operation->vm_id);
     event->vm = vm ? tbx_vm_record_ref(vm) : NULL;
     event->operation = operation ? tbx_operation_record_ref(operation) : NULL;
+    tbx_journal_append(tbx_event_sink_get_journal(self), event);
     tbx_event_sink_forward(self, event);
+}
+
+gboolean tbx_event_sink_replay(TbxEventSink *self, const char *since, GError **error)
+{
+    G_GNUC_UNUSED g_autoptr(TbxEventSink) keep = tbx_event_sink_ref(self);
+    TbxJournal *journal = tbx_event_sink_get_journal(self);
+    g_autoptr(TbxEventRecord) resync = NULL;
+    g_autofree char *position = NULL;
+    gint64 next, last = tbx_journal_get_sequence(journal);
+
+    if (!tbx_journal_find(journal, since, &next, &resync, error))
+        return FALSE;
+    position = g_strdup_printf("%s:%" G_GINT64_FORMAT, tbx_journal_get_epoch(journal), next - 1);
+    tbx_event_sink_set_position(self, position);
+    if (resync)
+        tbx_event_sink_forward(self, resync);
+    /* Whoever hears of one may cause more; those are delivered as they come. */
+    for (; next <= last; next++) {
+        TbxEventRecord *entry = tbx_journal_get(journal, next);
+        g_autoptr(TbxEventRecord) event = entry ? tbx_event_record_ref(entry) : NULL;
+
+        if (event)
+            tbx_event_sink_forward(self, event);
+    }
+    return TRUE;
+}
+
+void tbx_event_sink_set_position(TbxEventSink *self, const char *position)
+{
+    if (position == self->position)
+        return;
+    g_free(self->position);
+    self->position = g_strdup(position);
+}
+
+char *tbx_event_sink_dup_position(TbxEventSink *self)
+{
+    return g_strdup(self->position);
 }
 
 void tbx_event_sink_forward(TbxEventSink *self, TbxEventRecord *event)
 {
     G_GNUC_UNUSED g_autoptr(TbxEventSink) keep = tbx_event_sink_ref(self);
+    g_autofree char *position =
+        g_strdup_printf("%s:%" G_GINT64_FORMAT, event->epoch, event->sequence);
 
+    tbx_event_sink_set_position(self, position);
     if (self->handlers)
         self->handlers->event(event, self->user_data);
 }
@@ -292,10 +340,10 @@ void tbx_driver_console_open(TbxDriver *self, const char *vm, gboolean replay, G
         self->ops->console_open(self, vm, replay, task);
 }
 
-void tbx_driver_watch(TbxDriver *self, GTask *task)
+void tbx_driver_watch(TbxDriver *self, const char *since, GTask *task)
 {
     if (READY(watch))
-        self->ops->watch(self, task);
+        self->ops->watch(self, since, task);
 }
 
 /* ---- which driver ------------------------------------------------------------------------- */

@@ -23,6 +23,7 @@
 
 #include <gio/gio.h>
 
+#include "libtenbox/driver/journal.h"
 #include "libtenbox/tenbox-enums.h"
 #include "libtenbox/wire/wire-event.h"
 #include "libtenbox/wire/wire-operation.h"
@@ -43,7 +44,8 @@ typedef struct {
     void (*lost)(const GError *error, gpointer user_data);
 } TbxEventSinkHandlers;
 
-/* A counted object between driver and connection, so that either may go first. */
+/* A counted object between driver and connection, so that either may go first. It has the journal, for a
+ * driver that is the source of its events, and knows the position of what was delivered last. */
 TbxEventSink *tbx_event_sink_new(const TbxEventSinkHandlers *handlers, gpointer user_data);
 TbxEventSink *tbx_event_sink_ref(TbxEventSink *self);
 void tbx_event_sink_unref(TbxEventSink *self);
@@ -60,13 +62,31 @@ void tbx_event_sink_disconnect(TbxEventSink *self);
  * @operation: (nullable): the operation's new document
  *
  * For a driver that is the source of its events: stamps time, epoch (one per sink) and the next
- * sequence number, then delivers at once. Exactly one of @vm and @operation is given.
+ * sequence number, enters it into the journal and delivers at once. At most one of @vm and @operation is
+ * given; neither for what concerns the host.
  */
 void tbx_event_sink_emit(TbxEventSink *self, const char *type, TbxVmRecord *vm,
                          TbxOperationRecord *operation);
 
+/* (transfer none): what was emitted lately, for a driver that is the source of its events. */
+TbxJournal *tbx_event_sink_get_journal(TbxEventSink *self);
+
+/**
+ * tbx_event_sink_replay:
+ * @since: (nullable): a position in the journal
+ *
+ * The `watch` of a driver that is the source of its events: delivers what has happened since then, or
+ * "resync" when that is not known. "field-invalid".
+ */
+gboolean tbx_event_sink_replay(TbxEventSink *self, const char *since, GError **error);
+
 /* For a driver that passes on events stamped elsewhere. */
 void tbx_event_sink_forward(TbxEventSink *self, TbxEventRecord *event);
+/* For the same driver: where the journal stood when the watch began, "EPOCH:SEQUENCE"; nullable. */
+void tbx_event_sink_set_position(TbxEventSink *self, const char *position);
+/* (transfer full) (nullable): the position of what was delivered last, or of the beginning of the
+ * watch. */
+char *tbx_event_sink_dup_position(TbxEventSink *self);
 
 /* The source of events is gone; see TbxEventSinkHandlers.lost. */
 void tbx_event_sink_lost(TbxEventSink *self, const GError *error);
@@ -158,8 +178,10 @@ typedef struct {
     /* TbxConsoleStream *; tbx_console_stream_unref(). @replay: begin with what the ring holds.
      * "vm-not-running". */
     void (*console_open)(TbxDriver *self, const char *vm, gboolean replay, GTask *task);
-    /* boolean: from now on events are pushed. Called again only after the sink was told "lost". */
-    void (*watch)(TbxDriver *self, GTask *task);
+    /* boolean: from now on events are pushed. Called again only after the sink was told "lost". @since
+     * (nullable): all up to this position of the journal has been seen; what came after it is pushed
+     * first, or an entry of the type TBX_EVENT_RESYNC when that is not known (any more). */
+    void (*watch)(TbxDriver *self, const char *since, GTask *task);
 } TbxDriverOps;
 
 struct _TbxDriver {
@@ -213,7 +235,7 @@ void tbx_driver_vm_log(TbxDriver *self, const char *vm, const char *source, guin
                        GTask *task);
 void tbx_driver_vm_statistics(TbxDriver *self, const char *vm, GTask *task);
 void tbx_driver_console_open(TbxDriver *self, const char *vm, gboolean replay, GTask *task);
-void tbx_driver_watch(TbxDriver *self, GTask *task);
+void tbx_driver_watch(TbxDriver *self, const char *since, GTask *task);
 
 /* ---- the drivers there are ---------------------------------------------------------------- */
 

@@ -464,10 +464,16 @@ static void local_doctor(TbxDriver *driver, GTask *task)
                          on_doctor_done, task);
 }
 
-static void local_watch(TbxDriver *driver, GTask *task)
+static void local_watch(TbxDriver *driver, const char *since, GTask *task)
 {
-    local_of(driver)->is_watched = TRUE;
-    g_task_return_boolean(task, TRUE);
+    GError *error = NULL;
+
+    if (tbx_event_sink_replay(driver->events, since, &error)) {
+        local_of(driver)->is_watched = TRUE;
+        g_task_return_boolean(task, TRUE);
+    } else {
+        g_task_return_error(task, error);
+    }
     g_object_unref(task);
 }
 

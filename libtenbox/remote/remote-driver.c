@@ -357,9 +357,9 @@ static void remote_console_open(TbxDriver *base, const char *vm, gboolean replay
     tbx_remote_stream_open_console(((RemoteDriver *)base)->stream, vm, replay, task);
 }
 
-static void remote_watch(TbxDriver *base, GTask *task)
+static void remote_watch(TbxDriver *base, const char *since, GTask *task)
 {
-    tbx_remote_stream_watch(((RemoteDriver *)base)->stream, task);
+    tbx_remote_stream_watch(((RemoteDriver *)base)->stream, since, task);
 }
 
 static const TbxDriverOps remote_ops = {

@@ -71,6 +71,7 @@ struct _Opening {
     TbxRemoteStream *owner;
     GTask *task;
     Console *console;  /* a reference; NULL for the events */
+    char *since;       /* nullable: where the events begin */
     gboolean is_asked; /* subscribed on the present socket */
     GSource *withdrawal;
     GSource *limit;
@@ -130,6 +131,7 @@ static GTask *opening_finish(Opening *opening)
     tbx_source_clear(&opening->limit);
     if (opening->console)
         opening->console->opening = NULL;
+    g_free(opening->since);
     g_free(opening);
     return task;
 }
@@ -482,6 +484,7 @@ static void on_events_ready(TbxStreamChannel *channel, gpointer user_data)
     TbxRemoteStream *self = user_data;
     Opening *opening = find_events_opening(self);
 
+    tbx_event_sink_set_position(self->events, tbx_stream_channel_get_position(channel));
     if (opening)
         opening_succeed(opening);
 }
@@ -533,8 +536,11 @@ static void subscribe(TbxRemoteStream *self, Opening *opening)
 
     opening->is_asked = TRUE;
     if (!console) {
-        self->events_channel =
-            tbx_stream_subscribe(self->stream, "events", NULL, NULL, &events_handlers, self);
+        g_autoptr(JsonObject) options = json_object_new();
+        if (opening->since)
+            json_object_set_string_member(options, "since", opening->since);
+        self->events_channel = tbx_stream_subscribe(
+            self->stream, "events", NULL, opening->since ? options : NULL, &events_handlers, self);
     } else {
         g_autoptr(JsonObject) options = json_object_new();
         json_object_set_boolean_member(options, "replay", console->replay);
@@ -723,14 +729,15 @@ void tbx_remote_stream_destroy(TbxRemoteStream *self)
     stream_unref(self);
 }
 
-/* @console: (transfer full) (nullable) */
-static void open_channel(TbxRemoteStream *self, Console *console, GTask *task)
+/* @console: (transfer full) (nullable); @since: (nullable), of the events */
+static void open_channel(TbxRemoteStream *self, Console *console, const char *since, GTask *task)
 {
     Opening *opening = g_new0(Opening, 1);
 
     opening->owner = self;
     opening->task = task;
     opening->console = console;
+    opening->since = g_strdup(since);
     if (console)
         console->opening = opening;
     opening->withdrawal = watch_withdrawal(task, on_opening_withdrawn, opening);
@@ -742,7 +749,7 @@ static void open_channel(TbxRemoteStream *self, Console *console, GTask *task)
     serve_waiting(self);
 }
 
-void tbx_remote_stream_watch(TbxRemoteStream *self, GTask *task)
+void tbx_remote_stream_watch(TbxRemoteStream *self, const char *since, GTask *task)
 {
     if (self->events_channel || find_events_opening(self)) {
         g_task_return_error(
@@ -750,7 +757,7 @@ void tbx_remote_stream_watch(TbxRemoteStream *self, GTask *task)
         g_object_unref(task);
         return;
     }
-    open_channel(self, NULL, task);
+    open_channel(self, NULL, since, task);
 }
 
 void tbx_remote_stream_open_console(TbxRemoteStream *self, const char *vm, gboolean replay,
@@ -765,5 +772,5 @@ void tbx_remote_stream_open_console(TbxRemoteStream *self, const char *vm, gbool
     console->replay = replay;
     g_queue_init(&console->input);
     g_queue_init(&console->output);
-    open_channel(self, console, task);
+    open_channel(self, console, NULL, task);
 }

@@ -20,7 +20,7 @@ TbxRemoteStream *tbx_remote_stream_new(TbxHttpClient *http, TbxEventSink *events
 void tbx_remote_stream_destroy(TbxRemoteStream *self);
 
 /* Ops `watch` and `console_open` of TbxDriverOps. */
-void tbx_remote_stream_watch(TbxRemoteStream *self, GTask *task);
+void tbx_remote_stream_watch(TbxRemoteStream *self, const char *since, GTask *task);
 void tbx_remote_stream_open_console(TbxRemoteStream *self, const char *vm, gboolean replay,
                                     GTask *task);
 

@@ -45,6 +45,9 @@ struct _TbxStreamChannel {
     gsize receive_consumed; /* what the owner is done with and the peer was not yet told */
     guint32 receive_sequence;
     gboolean eof_received;
+    GByteArray *partial; /* nullable: the document that goes on in the next frame */
+    gsize forgiven; /* of what the owner will say to be done with, given back as credit already */
+    char *position; /* nullable: what ready said */
 };
 
 struct _TbxStream {
@@ -89,6 +92,15 @@ static void drop_init_timer(TbxStream *stream)
         g_source_destroy(stream->init_source);
         g_clear_pointer(&stream->init_source, g_source_unref);
     }
+}
+
+static void channel_free(gpointer data)
+{
+    TbxStreamChannel *channel = data;
+
+    g_clear_pointer(&channel->partial, g_byte_array_unref);
+    g_free(channel->position);
+    g_free(channel);
 }
 
 static TbxStreamChannel *channel_find(TbxStream *stream, guint id)
@@ -329,6 +341,7 @@ static void channel_tell_writable(TbxStreamChannel *channel)
 
 static void on_ready(TbxStream *stream, TbxStreamChannel *channel, JsonObject *object)
 {
+    gboolean valid;
     gint64 credit;
 
     if (stream->role == TBX_WEB_SOCKET_SERVER) {
@@ -346,6 +359,8 @@ static void on_ready(TbxStream *stream, TbxStreamChannel *channel, JsonObject *o
     if (channel->state != CHANNEL_ASKED) {
         return;
     }
+    g_free(channel->position);
+    channel->position = g_strdup(get_text(object, "position", &valid));
     channel_open(channel, (gsize)credit);
     if (channel_has_owner(channel) && channel->handlers->ready != NULL) {
         channel->handlers->ready(channel, channel->user_data);
@@ -518,7 +533,7 @@ static const char *check_payload(const TbxStreamChannel *channel, guint8 type, g
     if (type != TBX_STREAM_BYTES && type != TBX_STREAM_DOCUMENT) {
         return "a payload frame of unknown type";
     }
-    if (flags != 0) {
+    if (flags != 0 && (flags != TBX_STREAM_FLAG_MORE || type != TBX_STREAM_DOCUMENT)) {
         return "a payload frame with unknown flags";
     }
     if (length == 0) {
@@ -536,7 +551,37 @@ static const char *check_payload(const TbxStreamChannel *channel, guint8 type, g
     if (length > channel->receive_credit && channel->state == CHANNEL_OPEN) {
         return "payload beyond its credit";
     }
+    if (channel->partial != NULL && type != TBX_STREAM_DOCUMENT) {
+        return "something else in the middle of a document";
+    }
+    if (channel->partial != NULL && length > TBX_STREAM_DOCUMENT_MAX - channel->partial->len) {
+        return "a document that is too large";
+    }
     return NULL;
+}
+
+/* Keeps a piece of a document. Its credit is given back at once, or a large document would use it up. */
+static void keep_piece(TbxStreamChannel *channel, const guint8 *data, gsize length)
+{
+    if (channel->partial == NULL) {
+        channel->partial = g_byte_array_new();
+    }
+    g_byte_array_append(channel->partial, data, (guint)length);
+    tbx_stream_channel_consumed(channel, length);
+    channel->forgiven += length;
+}
+
+static void deliver(TbxStreamChannel *channel, TbxStreamFrame type, const guint8 *data,
+                    gsize length)
+{
+    g_autoptr(GByteArray) whole = g_steal_pointer(&channel->partial);
+
+    if (whole != NULL) {
+        g_byte_array_append(whole, data, (guint)length);
+        data = whole->data;
+        length = whole->len;
+    }
+    channel->handlers->data(channel, type, data, length, channel->user_data);
 }
 
 static void receive_payload(TbxStream *stream, const guint8 *data, gsize size)
@@ -560,11 +605,12 @@ static void receive_payload(TbxStream *stream, const guint8 *data, gsize size)
         return;
     }
     channel->receive_credit -= length;
-    if (channel_has_owner(channel) && channel->handlers->data != NULL) {
-        channel->handlers->data(channel, data[0], data + TBX_STREAM_HEADER_SIZE, length,
-                                channel->user_data);
-    } else {
+    if (!channel_has_owner(channel) || channel->handlers->data == NULL) {
         stream_refuse(stream, "payload for a channel that takes none");
+    } else if (data[1] & TBX_STREAM_FLAG_MORE) {
+        keep_piece(channel, data + TBX_STREAM_HEADER_SIZE, length);
+    } else {
+        deliver(channel, data[0], data + TBX_STREAM_HEADER_SIZE, length);
     }
 }
 
@@ -666,7 +712,7 @@ TbxStream *tbx_stream_new(GIOStream *connection, TbxWebSocketRole role,
     stream->role = role;
     stream->handlers = handlers;
     stream->user_data = user_data;
-    stream->channels = g_ptr_array_new_with_free_func(g_free);
+    stream->channels = g_ptr_array_new_with_free_func(channel_free);
     stream->init_source = g_timeout_source_new_seconds(TBX_STREAM_INIT_SECONDS);
     g_source_set_callback(stream->init_source, on_init_timeout, stream, NULL);
     g_source_attach(stream->init_source, g_main_context_get_thread_default());
@@ -767,13 +813,32 @@ void tbx_stream_channel_set_handlers(TbxStreamChannel *channel,
     channel->user_data = user_data;
 }
 
-void tbx_stream_channel_accept(TbxStreamChannel *channel, const TbxStreamChannelHandlers *handlers,
-                               gpointer user_data)
+void tbx_stream_channel_accept_at(TbxStreamChannel *channel, const char *position,
+                                  const TbxStreamChannelHandlers *handlers, gpointer user_data)
 {
+    JsonObject *object;
+
     g_return_if_fail(channel->state == CHANNEL_ASKED);
     tbx_stream_channel_set_handlers(channel, handlers, user_data);
     channel_open(channel, TBX_STREAM_WINDOW);
-    channel_control_send(channel, "ready", "credit", TBX_STREAM_WINDOW);
+    object = control_new("ready");
+    json_object_set_int_member(object, "id", channel->id);
+    json_object_set_int_member(object, "credit", TBX_STREAM_WINDOW);
+    if (position != NULL) {
+        json_object_set_string_member(object, "position", position);
+    }
+    control_send(channel->stream, object);
+}
+
+void tbx_stream_channel_accept(TbxStreamChannel *channel, const TbxStreamChannelHandlers *handlers,
+                               gpointer user_data)
+{
+    tbx_stream_channel_accept_at(channel, NULL, handlers, user_data);
+}
+
+const char *tbx_stream_channel_get_position(TbxStreamChannel *channel)
+{
+    return channel->position;
 }
 
 gsize tbx_stream_channel_get_room(TbxStreamChannel *channel)
@@ -792,8 +857,8 @@ gsize tbx_stream_channel_get_room(TbxStreamChannel *channel)
     return (gsize)room;
 }
 
-void tbx_stream_channel_send(TbxStreamChannel *channel, TbxStreamFrame type, const void *data,
-                             gsize length)
+static void send_frame(TbxStreamChannel *channel, TbxStreamFrame type, guint8 flags,
+                       const void *data, gsize length)
 {
     guint8 *frame;
     guint16 id = GUINT16_TO_LE(channel->id);
@@ -807,7 +872,7 @@ void tbx_stream_channel_send(TbxStreamChannel *channel, TbxStreamFrame type, con
     }
     frame = g_malloc(TBX_STREAM_HEADER_SIZE + length);
     frame[0] = (guint8)type;
-    frame[1] = 0;
+    frame[1] = flags;
     memcpy(frame + 2, &id, sizeof(id));
     memcpy(frame + 4, &sequence, sizeof(sequence));
     memcpy(frame + TBX_STREAM_HEADER_SIZE, data, length);
@@ -816,6 +881,27 @@ void tbx_stream_channel_send(TbxStreamChannel *channel, TbxStreamFrame type, con
     channel->send_credit -= length;
     channel->send_untaken += length;
     tbx_web_socket_send_binary(channel->stream->socket, bytes);
+}
+
+void tbx_stream_channel_send(TbxStreamChannel *channel, TbxStreamFrame type, const void *data,
+                             gsize length)
+{
+    send_frame(channel, type, 0, data, length);
+}
+
+gsize tbx_stream_channel_send_document(TbxStreamChannel *channel, const char *text, gsize length,
+                                       gsize from)
+{
+    gsize room;
+
+    while (from < length && (room = tbx_stream_channel_get_room(channel)) > 0) {
+        gsize portion = MIN(room, length - from);
+
+        send_frame(channel, TBX_STREAM_DOCUMENT, from + portion < length ? TBX_STREAM_FLAG_MORE : 0,
+                   text + from, portion);
+        from += portion;
+    }
+    return from;
 }
 
 guint64 tbx_stream_channel_get_untaken(TbxStreamChannel *channel)
@@ -840,9 +926,11 @@ void tbx_stream_channel_send_eof(TbxStreamChannel *channel)
 
 void tbx_stream_channel_consumed(TbxStreamChannel *channel, gsize bytes)
 {
+    gsize forgiven = MIN(bytes, channel->forgiven);
     gboolean is_all;
 
-    channel->receive_consumed += bytes;
+    channel->forgiven -= forgiven;
+    channel->receive_consumed += bytes - forgiven;
     /* The last of what came is worth a frame of its own: the peer may wait for it to be taken. */
     is_all = channel->receive_credit + channel->receive_consumed == channel->receive_window;
     if (channel->state == CHANNEL_OPEN && channel->receive_consumed > 0 &&

@@ -6,13 +6,15 @@
  *
  * Wire format. Text messages are JSON control frames (schema: data/openapi/tenbox-v1.yaml,
  * components Ws*). Binary messages carry payload behind eight little-endian bytes: u8 type, u8
- * flags (0), u16 channel id, u32 sequence, counting the frames of that channel and direction from
- * 0. A message is at most 64 KiB, header included.
+ * flags, u16 channel id, u32 sequence, counting the frames of that channel and direction from
+ * 0. A message is at most 64 KiB, header included. Flag 1 says that the document goes on in the
+ * channel's next frame; there are no other flags.
  *
  *   both    init {version, extensions, max_frame, window}   first, before anything else
  *   client  subscribe {id, channel, vm_id?, options?}       picks a free id, 1 to 65535
- *   server  ready {id, credit}                              both ends may now send `credit` bytes
- *                                                           of payload
+ *   server  ready {id, credit, position?}                   both ends may now send `credit` bytes
+ *                                                           of payload; events: what is sent comes
+ *                                                           after this position of the journal
  *   both    credit {id, bytes}                              the other may send that much more
  *   server  skipped {id, bytes}                             that many bytes are missing here
  *   both    eof {id}                                        no more payload in this direction
@@ -52,12 +54,17 @@ G_BEGIN_DECLS
 #define TBX_STREAM_PAYLOAD_MAX  (TBX_WEB_SOCKET_MESSAGE_MAX - TBX_STREAM_HEADER_SIZE)
 #define TBX_STREAM_CHANNELS_MAX 64
 #define TBX_STREAM_INIT_SECONDS 10
+#define TBX_STREAM_DOCUMENT_MAX (1024 * 1024) /* in however many frames */
 
 /* The first byte of a binary frame. What a type means does not depend on the channel. */
 typedef enum {
-    TBX_STREAM_BYTES = 1,    /* a piece of a byte stream; frame borders mean nothing (console) */
-    TBX_STREAM_DOCUMENT = 2, /* one whole JSON document (events, state) */
+    TBX_STREAM_BYTES = 1, /* a piece of a byte stream; frame borders mean nothing (console) */
+    TBX_STREAM_DOCUMENT =
+        2, /* one whole JSON document (events, state), or a piece of a large one */
 } TbxStreamFrame;
+
+/* The second byte: a bit set. */
+#define TBX_STREAM_FLAG_MORE 1
 
 typedef struct _TbxStream TbxStream;
 typedef struct _TbxStreamChannel TbxStreamChannel;
@@ -67,9 +74,9 @@ typedef struct _TbxStreamChannel TbxStreamChannel;
 typedef struct {
     /* Client: the server accepted the subscription. */
     void (*ready)(TbxStreamChannel *channel, gpointer user_data);
-    /* @length payload bytes (1 to TBX_STREAM_PAYLOAD_MAX), borrowed until return. A document is
-     * UTF-8 but has not been parsed: give it to tbx_json_guard_parse(). Answer with
-     * tbx_stream_channel_consumed() now or later. */
+    /* @length bytes, borrowed until return: 1 to TBX_STREAM_PAYLOAD_MAX of a byte stream, or a whole
+     * document (1 to TBX_STREAM_DOCUMENT_MAX), which is UTF-8 but has not been parsed: give it to
+     * tbx_json_guard_parse(). Answer with tbx_stream_channel_consumed() now or later. */
     void (*data)(TbxStreamChannel *channel, TbxStreamFrame type, const guint8 *data, gsize length,
                  gpointer user_data);
     /* There is more room, after get_room() had said less than TBX_STREAM_PAYLOAD_MAX. */
@@ -154,6 +161,13 @@ TbxStreamChannel *tbx_stream_subscribe(TbxStream *stream, const char *kind, cons
 void tbx_stream_channel_accept(TbxStreamChannel *channel, const TbxStreamChannelHandlers *handlers,
                                gpointer user_data);
 
+/* The same for a channel of events: @position is what `ready` says, see tbx_stream_channel_get_position(). */
+void tbx_stream_channel_accept_at(TbxStreamChannel *channel, const char *position,
+                                  const TbxStreamChannelHandlers *handlers, gpointer user_data);
+
+/* Client, from `ready` on (transfer none) (nullable): where in the journal the channel begins. */
+const char *tbx_stream_channel_get_position(TbxStreamChannel *channel);
+
 /* Server, before accept: @handlers->closed tells when the peer loses interest in the meantime.
  * accept replaces them. */
 void tbx_stream_channel_set_handlers(TbxStreamChannel *channel,
@@ -166,6 +180,19 @@ gsize tbx_stream_channel_get_room(TbxStreamChannel *channel);
 /* Sends one frame of 1 to get_room() bytes. */
 void tbx_stream_channel_send(TbxStreamChannel *channel, TbxStreamFrame type, const void *data,
                              gsize length);
+
+/**
+ * tbx_stream_channel_send_document:
+ * @text: a document of @length bytes, at most TBX_STREAM_DOCUMENT_MAX
+ * @from: how much of it was sent before
+ *
+ * Sends as much of a document as there is room for; @length bytes in all when it returns @length. What is
+ * missing is sent by further calls, when `writable` says so, before anything else on this channel.
+ *
+ * Returns: how much of it has been sent now
+ */
+gsize tbx_stream_channel_send_document(TbxStreamChannel *channel, const char *text, gsize length,
+                                       gsize from);
 
 /* Payload bytes sent that the peer has not yet given back as credit. Its end of the code does so when
  * its owner called tbx_stream_channel_consumed(), so at 0 all that was sent has reached who it is for. */

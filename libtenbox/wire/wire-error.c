@@ -37,6 +37,7 @@ static const TbxErrorKind kinds[] = {
     {"no-space", TENBOX_ERROR_NO_SPACE, 507, 1, "The disk is full"},
     {"forbidden", TENBOX_ERROR_PERMISSION, 403, 5, "Not allowed"},
     {"timed-out", TENBOX_ERROR_TIMED_OUT, 504, 6, "It took too long"},
+    {"slow-consumer", TENBOX_ERROR_TIMED_OUT, 408, 6, "The reader was too slow"},
     {"operation-cancelled", TENBOX_ERROR_CANCELLED, 409, 9, "The operation was withdrawn"},
     {"daemon-unreachable", TENBOX_ERROR_UNREACHABLE, 502, 7, "The daemon does not answer"},
     {"shutting-down", TENBOX_ERROR_UNREACHABLE, 503, 7, "The daemon is shutting down"},

@@ -64,8 +64,13 @@ static gboolean decode_data(TbxEventRecord *self, JsonObject *object, GError **e
                      g_strcmp0(self->type, TBX_EVENT_VM_REBOOTED) == 0;
     gboolean is_operation = g_strcmp0(self->type, TBX_EVENT_OPERATION_CHANGED) == 0;
 
-    if (!is_vm && !is_operation)
+    if (!is_vm && !is_operation) {
+        /* Of a newer daemon, perhaps; what is no VM is nothing to us. */
+        if (self->type && g_str_has_prefix(self->type, "vm.") && data &&
+            JSON_NODE_HOLDS_OBJECT(data))
+            self->vm = tbx_vm_record_from_json(json_node_get_object(data), NULL);
         return TRUE;
+    }
     if (!data || !JSON_NODE_HOLDS_OBJECT(data)) {
         tbx_error_set(error, "protocol-error", "data",
                       "the event received is not valid: %s without its document", self->type);

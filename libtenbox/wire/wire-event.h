@@ -3,8 +3,8 @@
  * An entry of the journal: {"sequence","epoch","time","type","vm_id","data"}.
  *
  * `data` is the whole document the entry is about: the VM's for "vm.created", "vm.changed",
- * "vm.state", "vm.rebooted" and (its last) "vm.deleted", the operation's for "operation.changed". A
- * follower never has to ask back.
+ * "vm.state", "vm.rebooted" and (its last) "vm.deleted", the operation's for "operation.changed"; any other
+ * "vm.…" may bring the VM's. A follower never has to ask back.
  */
 #pragma once
 
@@ -19,7 +19,11 @@ G_BEGIN_DECLS
 #define TBX_EVENT_VM_STATE          "vm.state"   /* the state differs, perhaps more */
 #define TBX_EVENT_VM_DELETED        "vm.deleted"
 #define TBX_EVENT_VM_REBOOTED       "vm.rebooted" /* the guest rebooted by itself or by request */
-#define TBX_EVENT_OPERATION_CHANGED "operation.changed" /* begun or ended */
+#define TBX_EVENT_OPERATION_CHANGED "operation.changed" /* begun, got further, or ended */
+/* Not entries of the journal, but put among them for one follower; see driver/journal.h. Their sequence
+ * is that of the last entry. */
+#define TBX_EVENT_RESYNC            "resync"    /* entries were missed: look at everything anew */
+#define TBX_EVENT_HEARTBEAT         "heartbeat" /* nothing happened */
 
 /* Counted, immutable once shared. */
 typedef struct _TbxEventRecord TbxEventRecord;

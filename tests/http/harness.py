@@ -312,7 +312,14 @@ class Daemon:
 
 
 BYTES, DOCUMENT = 1, 2
+MORE = 1
 CLOSE, PING, PONG, TEXT, BINARY = 8, 9, 10, 1, 2
+
+
+class Payload(tuple):
+    """(channel, kind, data) of a message, and how many bytes of credit it took."""
+
+    size = 0
 
 
 class WebSocket(Connection):
@@ -320,7 +327,7 @@ class WebSocket(Connection):
 
     def __init__(self, daemon, schema, init=True):
         super().__init__(daemon.socket_path)
-        self.schema, self.sequences, self.received = schema, {}, {}
+        self.schema, self.sequences, self.received, self.partial = schema, {}, {}, {}
         key = base64.b64encode(os.urandom(16)).decode()
         answer = self.request("GET", "/v1/ws", headers=[
             "Upgrade: websocket", "Connection: keep-alive, Upgrade", f"Sec-WebSocket-Key: {key}",
@@ -379,10 +386,17 @@ class WebSocket(Connection):
                 return value
             elif opcode == BINARY:
                 kind, flags, channel, sequence = struct.unpack("<BBHI", data[:8])
-                equal((flags, sequence), (0, self.received.get(channel, 0)), "flags and sequence")
+                equal(sequence, self.received.get(channel, 0), "sequence")
                 self.received[channel] = sequence + 1
                 assert len(data) > 8
-                return channel, kind, data[8:]
+                whole = self.partial.pop(channel, b"") + data[8:]
+                if flags == MORE and kind == DOCUMENT:
+                    self.partial[channel] = whole
+                    continue
+                equal(flags, 0, "flags")
+                payload = Payload((channel, kind, whole))
+                payload.size = len(whole)
+                return payload
             elif opcode == CLOSE:
                 raise EOFError(struct.unpack(">H", data[:2])[0] if data else 1005)
 

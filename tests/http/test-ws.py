@@ -16,6 +16,7 @@ from harness import BINARY, BYTES, DOCUMENT, PING, TEXT, Daemon, Schema, Tap, We
 TENBOXD, FAKE_RUNTIME, SANITIZED = sys.argv[1], sys.argv[2], sys.argv[3] == "true"
 TAP, SCHEMA = Tap(), Schema()
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+JOURNAL_BYTES = 4 * 1024 * 1024
 INIT = {"type": "init", "version": 1, "extensions": [], "max_frame": 65536, "window": 262144}
 
 
@@ -72,7 +73,23 @@ def read_past_credit(client):
 
 
 def ready(client, identifier):
-    equal(read_past_credit(client), {"type": "ready", "id": identifier, "credit": 262144})
+    """Reads `ready`; returns the position in the journal that a channel of events begins at."""
+    message = read_past_credit(client)
+    position = message.pop("position", None) if isinstance(message, dict) else None
+    equal(message, {"type": "ready", "id": identifier, "credit": 262144})
+    return position
+
+
+def read_event(client, identifier):
+    """The next event of a channel."""
+    message = client.read_message()
+    if isinstance(message, dict):
+        raise AssertionError(f"{message} instead of an event")
+    equal(message[:2], (identifier, DOCUMENT), "channel and kind")
+    event = json.loads(message[2])
+    SCHEMA.validate(event, "Event")
+    client.control({"type": "credit", "id": identifier, "bytes": message.size})
+    return event
 
 
 def read_bytes(client, identifier, text):
@@ -550,22 +567,106 @@ def slow_reader():
 
 @TAP.test
 def slow_listener():
-    """an events client that does not read loses the channel, not the daemon its memory"""
+    """an events client that does not read costs nothing, and loses the channel with the thread"""
+    with Host() as host:
+        host.create("a", start=False)
+        slow, fast = host.open(), host.open()
+        slow.subscribe(1, "events")
+        ready(slow, 1)
+        fast.subscribe(1, "events")
+        ready(fast, 1)
+        # The journal keeps 4 MiB, and is full before it counts. The fast one reads everything.
+        sizes, kept = [], 0
+        before = host.daemon.rss_kib()
+        while kept < 2 * JOURNAL_BYTES:
+            host.post("PATCH", "/v1/vms/a", {"description": str(len(sizes) % 10) * 4000})
+            event = read_event(fast, 1)
+            sizes.append(len(json.dumps(event)))
+            kept += sizes[-1]
+            if sum(sizes) >= JOURNAL_BYTES and sum(sizes) - sizes[-1] < JOURNAL_BYTES:
+                before = host.daemon.rss_kib()
+        # A second journal's worth of events that nobody keeps, and a client that read none of them.
+        host.check_memory(before, 3 * 1024)
+        message, count = None, 0
+        while not isinstance(message, dict):
+            message = slow.read_message()
+            count += 1
+        equal((message["type"], message["id"], message["code"]), ("close", 1, "slow-consumer"))
+        assert count * max(sizes) < 2 * 262144 + JOURNAL_BYTES, f"{count} events were kept for it"
+        slow.control({"type": "close", "id": 1})
+        # What it missed is known to be missed.
+        slow.subscribe(2, "events", since=f"{event['epoch']}:{count}")
+        while slow.read_message() != {"type": "ready", "id": 2, "credit": 262144,
+                                      "position": f"{event['epoch']}:{event['sequence']}"}:
+            pass
+        resync = read_event(slow, 2)
+        equal((resync["type"], resync["sequence"]), ("resync", event["sequence"]))
+        host.post("PATCH", "/v1/vms/a", {"description": "new"})
+        equal(read_event(slow, 2)["sequence"], event["sequence"] + 1)
+        slow.close()
+        fast.close()
+
+
+@TAP.test
+def since():
+    """the journal: who was away goes on where it was, without a gap and without doubles"""
+    with Host() as host:
+        client = host.open()
+        client.subscribe(1, "events")
+        start = ready(client, 1)
+        epoch, _, number = start.rpartition(":")
+        equal(number, "0", "the first position")
+        host.create("a", start=False)
+        for index in range(20):
+            host.post("PATCH", "/v1/vms/a", {"description": str(index)})
+        all_events = [read_event(client, 1) for _ in range(21)]
+        equal([event["sequence"] for event in all_events], list(range(1, 22)))
+        for seen in (0, 1, 20, 21):
+            other = host.open()
+            other.subscribe(1, "events", since=f"{epoch}:{seen}")
+            equal(ready(other, 1), f"{epoch}:{seen}")
+            equal([read_event(other, 1) for _ in all_events[seen:]], all_events[seen:])
+            host.post("PATCH", "/v1/vms/a", {"description": f"after {seen}"})
+            fresh = read_event(other, 1)
+            equal(fresh, read_event(client, 1))
+            equal(fresh["sequence"], len(all_events) + 1)
+            all_events.append(fresh)
+            other.close()
+        # Another run, a number that was never given, and what is no position.
+        last = all_events[-1]["sequence"]
+        for position in (f"00000000-0000-4000-8000-000000000000:{last}", f"{epoch}:{last + 1}"):
+            other = host.open()
+            other.subscribe(1, "events", since=position)
+            equal(ready(other, 1), f"{epoch}:{last}")
+            resync = read_event(other, 1)
+            equal((resync["type"], resync["sequence"], resync["vm_id"]), ("resync", last, None))
+            other.close()
+        for index, wrong in enumerate(["", "5", ":5", f"{epoch}:", f"{epoch}:-1", f"{epoch}:x",
+                                       f"{epoch}:99999999999999999999", "x" * 65 + ":1", 5, None], 2):
+            client.subscribe(index, "events", since=wrong)
+            answer = client.read_control()
+            equal((answer["type"], answer["id"], answer["code"]), ("close", index, "field-invalid"), wrong)
+        client.close()
+
+
+@TAP.test
+def since_restart():
+    """the journal: after a restart of the daemon a follower is told that events were missed"""
     with Host() as host:
         host.create("a", start=False)
         client = host.open()
-        client.subscribe(1, "events")
-        ready(client, 1)
-        before = host.daemon.rss_kib()
-        number = 0
-        # Each change is one event of about 4.5 KiB; the window and the queue hold 1.25 MiB.
-        for number in range(600):
-            host.post("PATCH", "/v1/vms/a", {"description": str(number % 10) * 4000})
-        host.check_memory(before)
-        message = None
-        while not isinstance(message, dict):
-            message = client.read_message()
-        equal((message["type"], message["id"], message["code"]), ("close", 1, "timed-out"))
+        client.subscribe(1, "events", since="old:7")
+        position = ready(client, 1)
+        equal(read_event(client, 1)["type"], "resync")
+        client.close()
+        host.daemon.stop()
+        host.daemon.start()
+        client = host.open()
+        client.subscribe(1, "events", since=position)
+        now = ready(client, 1)
+        assert now.split(":")[0] != position.split(":")[0], "two runs of one epoch"
+        event = read_event(client, 1)
+        equal((event["type"], event["epoch"]), ("resync", now.split(":")[0]))
         client.close()
 
 

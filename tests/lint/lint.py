@@ -41,7 +41,7 @@ INCLUDE_MATRIX = [
                            "libtenbox/tenbox-types.h", "libtenbox/tenbox-version.h"]),
     ("libtenbox/", ["libtenbox/driver/", "libtenbox/wire/", PUBLIC, "libtenbox/tenbox-internal.h",
                     "libtenbox/tenbox-private.h", "libtenbox/tenbox-task.h"]),
-    ("tenboxd/", ["tenboxd/", "libtenbox/wire/", "libtenbox/driver/driver.h", PUBLIC]),
+    ("tenboxd/", ["tenboxd/", "libtenbox/wire/", "libtenbox/driver/", PUBLIC]),
     ("tenbox-cli/", ["tenbox-cli/", PUBLIC]),
 ]
 # What the folders below GLib may not see at all.

@@ -22,6 +22,7 @@ struct FakeDaemon {
     GPtrArray *channels; /* of FakeChannel */
     GPtrArray *streams;  /* of TbxStream */
     char *refusal, *refusal_detail;
+    char *position;    /* nullable */
     GPtrArray *paused; /* messages never answered */
 };
 
@@ -48,6 +49,7 @@ static void channel_free(gpointer data)
 
     g_free(channel->kind);
     g_free(channel->vm_id);
+    g_free(channel->since);
     g_byte_array_unref(channel->received);
     g_free(channel);
 }
@@ -89,10 +91,11 @@ static void on_subscribe(TbxStream *stream, TbxStreamChannel *channel, const cha
     fake->kind = g_strdup(kind);
     fake->vm_id = g_strdup(vm_id);
     fake->replay = json_object_get_boolean_member_with_default(options, "replay", TRUE);
+    fake->since = g_strdup(json_object_get_string_member_with_default(options, "since", NULL));
     fake->received = g_byte_array_new();
     fake->consumes = TRUE;
     g_ptr_array_add(daemon->channels, fake);
-    tbx_stream_channel_accept(channel, &channel_handlers, fake);
+    tbx_stream_channel_accept_at(channel, daemon->position, &channel_handlers, fake);
 }
 
 static void on_stream_closed(TbxStream *stream, const GError *error, gpointer user_data)
@@ -208,6 +211,7 @@ void fake_daemon_free(FakeDaemon *daemon)
     g_free(daemon->body);
     g_free(daemon->refusal);
     g_free(daemon->refusal_detail);
+    g_free(daemon->position);
     g_free(daemon);
 }
 
@@ -247,6 +251,11 @@ void fake_daemon_answer(FakeDaemon *daemon, const char *name, guint status, cons
     route->body = g_strdup(body);
 }
 
+void fake_daemon_forget(FakeDaemon *daemon, const char *name)
+{
+    g_hash_table_remove(daemon->routes, name);
+}
+
 void fake_daemon_hang(FakeDaemon *daemon, const char *name)
 {
     add_route(daemon, name);
@@ -281,6 +290,12 @@ void fake_daemon_refuse_channels(FakeDaemon *daemon, const char *slug, const cha
     g_free(daemon->refusal_detail);
     daemon->refusal = g_strdup(slug);
     daemon->refusal_detail = g_strdup(detail);
+}
+
+void fake_daemon_set_position(FakeDaemon *daemon, const char *position)
+{
+    g_free(daemon->position);
+    daemon->position = g_strdup(position);
 }
 
 void fake_daemon_drop_streams(FakeDaemon *daemon)

@@ -33,6 +33,9 @@ void fake_daemon_on(FakeDaemon *daemon, const char *route, FakeHandler handler, 
 void fake_daemon_answer(FakeDaemon *daemon, const char *route, guint status, const char *type,
                         const char *body);
 
+/* As if nothing had ever been set for @route. */
+void fake_daemon_forget(FakeDaemon *daemon, const char *route);
+
 /* Never answered. */
 void fake_daemon_hang(FakeDaemon *daemon, const char *route);
 
@@ -49,6 +52,7 @@ typedef struct {
     char *kind;
     char *vm_id;
     gboolean replay;
+    char *since; /* nullable */
     GByteArray *received;
     gboolean consumes; /* credit is given back at once */
 } FakeChannel;
@@ -57,6 +61,8 @@ typedef struct {
 GPtrArray *fake_daemon_get_channels(FakeDaemon *daemon);
 /* With this slug in place, subscriptions are closed with it instead. NULL: accepted again. */
 void fake_daemon_refuse_channels(FakeDaemon *daemon, const char *slug, const char *detail);
+/* What `ready` says of the position of channels of events to come; NULL, the default: nothing. */
+void fake_daemon_set_position(FakeDaemon *daemon, const char *position);
 /* Ends the stream without a word, as a killed daemon does. */
 void fake_daemon_drop_streams(FakeDaemon *daemon);
 

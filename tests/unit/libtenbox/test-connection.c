@@ -54,14 +54,37 @@ static void on_closed(TenboxConnection *connection, GError *error, gpointer sign
     g_string_append_printf(signals, "closed %s\n", error ? tenbox_error_get_code(error) : "-");
 }
 
+static void on_resync(TenboxConnection *connection, gpointer signals)
+{
+    g_string_append(signals, "resync\n");
+}
+
+static void on_watch_state(TenboxConnection *connection, GParamSpec *spec, gpointer signals)
+{
+    TenboxWatchState state;
+
+    g_object_get(connection, "watch-state", &state, NULL);
+    g_assert_cmpint(state, ==, tenbox_connection_get_watch_state(connection));
+    g_assert_cmpint(state == TENBOX_WATCH_STATE_ON, ==, tenbox_connection_is_watching(connection));
+    g_string_append_printf(signals, "watch %s\n", tenbox_watch_state_to_string(state));
+}
+
 static void set_up(Fixture *fixture, gconstpointer data)
 {
+    TenboxConnectionFlags flags = (TenboxConnectionFlags)GPOINTER_TO_UINT(data);
     g_autoptr(GError) error = NULL;
+    g_auto(Await) await = {0};
 
     fixture->daemon = fake_daemon_new();
-    fixture->connection = open_uri(fake_daemon_get_uri(fixture->daemon), &error);
+    tenbox_connection_open_async(fake_daemon_get_uri(fixture->daemon), flags, NULL, await_done,
+                                 &await);
+    fixture->connection = tenbox_connection_open_finish(await_result(&await), &error);
     g_assert_no_error(error);
     fixture->signals = g_string_new(NULL);
+    g_signal_connect(fixture->connection, "resync", G_CALLBACK(on_resync), fixture->signals);
+    if (flags != TENBOX_CONNECTION_FLAGS_NONE)
+        g_signal_connect(fixture->connection, "notify::watch-state", G_CALLBACK(on_watch_state),
+                         fixture->signals);
     g_signal_connect(fixture->connection, "vm-added", G_CALLBACK(on_added), fixture->signals);
     g_signal_connect(fixture->connection, "vm-changed", G_CALLBACK(on_changed), fixture->signals);
     g_signal_connect(fixture->connection, "vm-removed", G_CALLBACK(on_removed), fixture->signals);
@@ -879,6 +902,140 @@ static void test_watch_lost(Fixture *fixture, gconstpointer data)
     assert_signals(fixture, "changed foo stopped\n");
 }
 
+static gboolean watch_since(Fixture *fixture, const char *since, GError **error)
+{
+    g_auto(Await) await = {0};
+
+    tenbox_connection_watch_since_async(fixture->connection, since, NULL, await_done, &await);
+    return tenbox_connection_watch_since_finish(fixture->connection, await_result(&await), error);
+}
+
+static void assert_position(Fixture *fixture, const char *expected)
+{
+    g_autofree char *position = tenbox_connection_dup_event_position(fixture->connection);
+
+    g_assert_cmpstr(position, ==, expected);
+}
+
+static void test_watch_since(Fixture *fixture, gconstpointer data)
+{
+    g_autofree char *foo = fake_vm(FAKE_ID_1, "foo", "stopped", 5);
+    g_autofree char *running = fake_vm(FAKE_ID_1, "foo", "running", 7);
+    g_autoptr(GError) error = NULL;
+
+    assert_position(fixture, NULL);
+    g_assert_false(watch_since(fixture, "yesterday", &error));
+    g_assert_cmpstr(tenbox_error_get_field(error), ==, "since");
+    assert_error(&error, TENBOX_ERROR_INVALID_ARGUMENT, "field-invalid");
+
+    answer_list(fixture, foo, NULL);
+    fake_daemon_set_position(fixture->daemon, "run:41");
+    g_assert_true(watch_since(fixture, "run:41", &error));
+    g_assert_no_error(error);
+    g_assert_cmpstr(last_channel(fixture)->since, ==, "run:41");
+    assert_signals(fixture, "added foo\n");
+    assert_position(fixture, "run:41");
+    g_assert_cmpint(tenbox_connection_get_watch_state(fixture->connection), ==,
+                    TENBOX_WATCH_STATE_ON);
+    send_event(fixture, 42, "vm.state", FAKE_ID_1, running);
+    wait_until(has_signals, fixture->signals);
+    assert_signals(fixture, "changed foo running\nevent vm.state 42\n");
+    assert_position(fixture, "run:42");
+
+    /* One watch at a time; asking for what there is succeeds. */
+    watch(fixture);
+    g_assert_false(watch_since(fixture, "run:42", &error));
+    assert_error(&error, TENBOX_ERROR_WRONG_STATE, "wrong-state");
+
+    /* Events were missed in the middle of it: the handles are brought up to date before it is told. */
+    g_autofree char *paused = fake_vm(FAKE_ID_1, "foo", "paused", 90);
+    answer_list(fixture, paused, NULL);
+    send_event(fixture, 80, "resync", FAKE_ID_1, "null");
+    wait_until(has_signals, fixture->signals);
+    assert_signals(fixture, "event resync 80\n");
+    wait_until(has_signals, fixture->signals);
+    assert_signals(fixture, "changed foo paused\nresync\n");
+    assert_position(fixture, "run:80");
+}
+
+/* Waits until all signals so far end with @text. */
+typedef struct {
+    GString *signals;
+    const char *text;
+} Ending;
+
+static gboolean ends_with(gpointer user_data)
+{
+    Ending *ending = user_data;
+
+    return g_str_has_suffix(ending->signals->str, ending->text);
+}
+
+static void wait_signals(Fixture *fixture, const char *ending, const char *expected)
+{
+    Ending wanted = {fixture->signals, ending};
+
+    wait_until(ends_with, &wanted);
+    assert_signals(fixture, expected);
+}
+
+static void test_reconnect(Fixture *fixture, gconstpointer data)
+{
+    g_autofree char *foo = fake_vm(FAKE_ID_1, "foo", "running", 50);
+    g_autofree char *stopped = fake_vm(FAKE_ID_1, "foo", "stopped", 51);
+    g_autofree char *restarted = fake_vm(FAKE_ID_1, "foo", "paused", 1);
+    g_autoptr(GError) error = NULL;
+
+    answer_list(fixture, foo, NULL);
+    fake_daemon_set_position(fixture->daemon, "run:7");
+    watch(fixture);
+    assert_signals(fixture, "added foo\nwatch on\n");
+    send_event(fixture, 8, "vm.state", FAKE_ID_1, foo);
+    wait_until(has_signals, fixture->signals);
+    assert_signals(fixture, "event vm.state 8\n");
+
+    /* The socket breaks, the daemon is the same: it goes on behind the last event that was seen. */
+    fake_daemon_drop_streams(fixture->daemon);
+    wait_signals(fixture, "watch on\n", "watch reconnecting\nwatch on\n");
+    g_assert_cmpstr(last_channel(fixture)->since, ==, "run:8");
+    send_event(fixture, 9, "vm.state", FAKE_ID_1, stopped);
+    wait_signals(fixture, "vm.state 9\n", "changed foo stopped\nevent vm.state 9\n");
+
+    /* Another daemon, which is not there at first. */
+    fake_daemon_answer(fixture->daemon, "GET /v1/ws", 503, "application/problem+json",
+                       "{\"code\":\"shutting-down\",\"detail\":\"because\"}");
+    guint asked = fake_daemon_count(fixture->daemon, "GET /v1/ws");
+    fake_daemon_drop_streams(fixture->daemon);
+    wait_signals(fixture, "watch reconnecting\n", "watch reconnecting\n");
+    g_assert_false(watch_since(fixture, NULL, &error));
+    assert_error(&error, TENBOX_ERROR_WRONG_STATE, "wrong-state");
+    while (fake_daemon_count(fixture->daemon, "GET /v1/ws") < asked + 2)
+        g_main_context_iteration(NULL, TRUE);
+    fake_daemon_forget(fixture->daemon, "GET /v1/ws");
+    answer_list(fixture, restarted, NULL);
+    fake_daemon_set_position(fixture->daemon, "next:0");
+    wait_signals(fixture, "watch on\n", "changed foo paused\nwatch on\n");
+    g_assert_cmpstr(last_channel(fixture)->since, ==, "run:9");
+    send_event(fixture, 0, "resync", FAKE_ID_1, "null");
+    wait_signals(fixture, "resync\n", "event resync 0\nresync\n");
+
+    /* What will not pass is an end, and after it a new watch may begin. */
+    fake_daemon_answer(fixture->daemon, "GET /v1/ws", 403, "application/problem+json",
+                       "{\"code\":\"forbidden\",\"detail\":\"because\"}");
+    fake_daemon_drop_streams(fixture->daemon);
+    wait_signals(fixture, "closed forbidden\n",
+                 "watch reconnecting\nwatch off\nclosed forbidden\n");
+    fake_daemon_forget(fixture->daemon, "GET /v1/ws");
+    watch(fixture);
+    assert_signals(fixture, "watch on\n");
+
+    /* Closing while there is no daemon ends the attempts. */
+    fake_daemon_drop_streams(fixture->daemon);
+    wait_signals(fixture, "watch reconnecting\n", "watch reconnecting\n");
+    tenbox_connection_close(fixture->connection);
+    assert_signals(fixture, "watch off\nclosed -\n");
+}
+
 static void test_watch_garbage(Fixture *fixture, gconstpointer data)
 {
     static const char *const garbage[] = {
@@ -1597,6 +1754,9 @@ int main(int argc, char **argv)
     ADD("/actions/operation", test_operation);
     ADD("/events/watch", test_watch);
     ADD("/events/lost", test_watch_lost);
+    ADD("/events/since", test_watch_since);
+    g_test_add("/events/reconnect", Fixture, GUINT_TO_POINTER(TENBOX_CONNECTION_FLAGS_RECONNECT),
+               set_up, test_reconnect, tear_down);
     ADD("/events/garbage", test_watch_garbage);
     ADD("/events/refused", test_watch_refused);
     ADD("/console/session", test_console);

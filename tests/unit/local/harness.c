@@ -151,7 +151,7 @@ TbxDriver *harness_try_open(Harness *harness, GError **error)
         return NULL;
     }
     task = new_task(NULL);
-    tbx_driver_watch(driver, task);
+    tbx_driver_watch(driver, NULL, task);
     g_assert_true(finish_boolean(task, NULL));
     harness->sink = sink;
     return driver;
