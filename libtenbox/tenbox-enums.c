@@ -46,6 +46,14 @@ static const GEnumValue watch_states[] = {
     {0, NULL, NULL},
 };
 
+static const GEnumValue restart_policies[] = {
+    {TENBOX_RESTART_POLICY_UNKNOWN, "TENBOX_RESTART_POLICY_UNKNOWN", "unknown"},
+    {TENBOX_RESTART_POLICY_NO, "TENBOX_RESTART_POLICY_NO", "no"},
+    {TENBOX_RESTART_POLICY_ON_FAILURE, "TENBOX_RESTART_POLICY_ON_FAILURE", "on-failure"},
+    {TENBOX_RESTART_POLICY_ALWAYS, "TENBOX_RESTART_POLICY_ALWAYS", "always"},
+    {0, NULL, NULL},
+};
+
 /* @count includes the end mark. */
 static const char *enum_to_string(const GEnumValue *values, gsize count, int value)
 {
@@ -83,4 +91,5 @@ static int enum_from_string(const GEnumValue *values, gsize count, const char *t
 DEFINE_ENUM(TenboxVmState, tenbox_vm_state, vm_states)
 DEFINE_ENUM(TenboxVmAction, tenbox_vm_action, vm_actions)
 DEFINE_ENUM(TenboxOperationState, tenbox_operation_state, operation_states)
+DEFINE_ENUM(TenboxRestartPolicy, tenbox_restart_policy, restart_policies)
 DEFINE_ENUM(TenboxWatchState, tenbox_watch_state, watch_states)

@@ -86,6 +86,25 @@ typedef enum {
 } TenboxOperationState;
 
 /**
+ * TenboxRestartPolicy:
+ * @TENBOX_RESTART_POLICY_UNKNOWN: a policy of a newer daemon
+ * @TENBOX_RESTART_POLICY_NO: a VM that ended stays as it is
+ * @TENBOX_RESTART_POLICY_ON_FAILURE: a VM that crashed is started again
+ * @TENBOX_RESTART_POLICY_ALWAYS: and so is one whose guest switched itself off; not one that was
+ *   stopped through this API
+ *
+ * When a VM that ended is started again by itself.
+ *
+ * Since: 0.1
+ */
+typedef enum {
+    TENBOX_RESTART_POLICY_UNKNOWN,
+    TENBOX_RESTART_POLICY_NO,
+    TENBOX_RESTART_POLICY_ON_FAILURE,
+    TENBOX_RESTART_POLICY_ALWAYS,
+} TenboxRestartPolicy;
+
+/**
  * TenboxVmActionFlags:
  * @TENBOX_VM_ACTION_FLAGS_NONE: nothing special
  * @TENBOX_VM_ACTION_FLAGS_FORCE: stop: power off now; delete: stop the VM first. Both pre-empt a
@@ -166,6 +185,7 @@ typedef enum /*< flags >*/ {
 #define TENBOX_TYPE_VM_STATE        (tenbox_vm_state_get_type())
 #define TENBOX_TYPE_VM_ACTION       (tenbox_vm_action_get_type())
 #define TENBOX_TYPE_OPERATION_STATE (tenbox_operation_state_get_type())
+#define TENBOX_TYPE_RESTART_POLICY  (tenbox_restart_policy_get_type())
 #define TENBOX_TYPE_WATCH_STATE     (tenbox_watch_state_get_type())
 
 /**
@@ -263,6 +283,38 @@ const char *tenbox_operation_state_to_string(TenboxOperationState state);
  */
 TENBOX_AVAILABLE_IN_0_1
 TenboxOperationState tenbox_operation_state_from_string(const char *text);
+
+/**
+ * tenbox_restart_policy_get_type:
+ *
+ * Returns: the #GType of #TenboxRestartPolicy
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+GType tenbox_restart_policy_get_type(void);
+
+/**
+ * tenbox_restart_policy_to_string:
+ * @policy: a policy; values out of range count as unknown
+ *
+ * Returns: (transfer none): its word, such as "on-failure"; static
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+const char *tenbox_restart_policy_to_string(TenboxRestartPolicy policy);
+
+/**
+ * tenbox_restart_policy_from_string:
+ * @text: (nullable): a word
+ *
+ * Returns: the policy, %TENBOX_RESTART_POLICY_UNKNOWN when @text is no word of it
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+TenboxRestartPolicy tenbox_restart_policy_from_string(const char *text);
 
 /**
  * tenbox_watch_state_get_type:

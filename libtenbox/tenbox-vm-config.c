@@ -4,6 +4,8 @@
  */
 #include "libtenbox/tenbox-internal.h"
 
+#include <string.h>
+
 #include "libtenbox/wire/json-guard.h"
 
 struct _TenboxVmConfig {
@@ -60,6 +62,15 @@ char *tenbox_vm_config_dup_json(TenboxVmConfig *self)
     return tbx_json_print_object(object, NULL);
 }
 
+TenboxVmConfig *tenbox_vm_config_new_from_json(const char *json, GError **error)
+{
+    g_return_val_if_fail(json, NULL);
+
+    g_autoptr(JsonObject) object = tbx_json_guard_parse_object(json, strlen(json), error);
+    g_autoptr(TbxVmSpec) spec = object ? tbx_vm_spec_from_json(object, error) : NULL;
+    return spec ? tbx_vm_config_new(spec) : NULL;
+}
+
 /* ---- the builder -------------------------------------------------------------------------- */
 
 static void tenbox_vm_config_builder_finalize(GObject *object)
@@ -85,13 +96,18 @@ TenboxVmConfigBuilder *tenbox_vm_config_builder_new(void)
     return g_object_new(TENBOX_TYPE_VM_CONFIG_BUILDER, NULL);
 }
 
+static void set(TenboxVmConfigBuilder *self, TbxVmSpecFields field)
+{
+    self->spec->present |= field;
+    self->spec->reset &= ~(guint64)field;
+}
+
 static void set_text(TenboxVmConfigBuilder *self, TbxVmSpecFields field, char **member,
                      const char *text)
 {
     g_free(*member);
     *member = g_strdup(text);
-    self->spec->present |= field;
-    self->spec->reset &= ~(guint64)field;
+    set(self, field);
 }
 
 void tenbox_vm_config_builder_set_name(TenboxVmConfigBuilder *self, const char *name)
@@ -122,7 +138,7 @@ void tenbox_vm_config_builder_set_memory_mb(TenboxVmConfigBuilder *self, gint64 
     g_return_if_fail(TENBOX_IS_VM_CONFIG_BUILDER(self));
 
     self->spec->memory_mb = memory_mb;
-    self->spec->present |= TBX_VM_SPEC_MEMORY_MB;
+    set(self, TBX_VM_SPEC_MEMORY_MB);
 }
 
 void tenbox_vm_config_builder_set_cpu_count(TenboxVmConfigBuilder *self, gint64 cpu_count)
@@ -130,7 +146,7 @@ void tenbox_vm_config_builder_set_cpu_count(TenboxVmConfigBuilder *self, gint64 
     g_return_if_fail(TENBOX_IS_VM_CONFIG_BUILDER(self));
 
     self->spec->cpu_count = cpu_count;
-    self->spec->present |= TBX_VM_SPEC_CPU_COUNT;
+    set(self, TBX_VM_SPEC_CPU_COUNT);
 }
 
 void tenbox_vm_config_builder_set_cmdline(TenboxVmConfigBuilder *self, const char *cmdline)
@@ -145,6 +161,73 @@ void tenbox_vm_config_builder_set_description(TenboxVmConfigBuilder *self, const
     g_return_if_fail(TENBOX_IS_VM_CONFIG_BUILDER(self) && description);
 
     set_text(self, TBX_VM_SPEC_DESCRIPTION, &self->spec->description, description);
+}
+
+void tenbox_vm_config_builder_set_notes(TenboxVmConfigBuilder *self, const char *notes)
+{
+    g_return_if_fail(TENBOX_IS_VM_CONFIG_BUILDER(self) && notes);
+
+    set_text(self, TBX_VM_SPEC_NOTES, &self->spec->notes, notes);
+}
+
+void tenbox_vm_config_builder_set_label(TenboxVmConfigBuilder *self, const char *key,
+                                        const char *value)
+{
+    g_return_if_fail(TENBOX_IS_VM_CONFIG_BUILDER(self) && key);
+
+    if (!self->spec->labels)
+        self->spec->labels = tbx_map_new();
+    g_hash_table_replace(self->spec->labels, g_strdup(key), g_strdup(value));
+    set(self, TBX_VM_SPEC_LABELS);
+}
+
+void tenbox_vm_config_builder_set_autostart(TenboxVmConfigBuilder *self, gboolean autostart)
+{
+    g_return_if_fail(TENBOX_IS_VM_CONFIG_BUILDER(self));
+
+    self->spec->autostart = autostart;
+    set(self, TBX_VM_SPEC_AUTOSTART);
+}
+
+void tenbox_vm_config_builder_set_autostart_delay(TenboxVmConfigBuilder *self, gint64 seconds)
+{
+    g_return_if_fail(TENBOX_IS_VM_CONFIG_BUILDER(self));
+
+    self->spec->autostart_delay = seconds;
+    set(self, TBX_VM_SPEC_AUTOSTART_DELAY);
+}
+
+void tenbox_vm_config_builder_set_start_order(TenboxVmConfigBuilder *self, gint64 start_order)
+{
+    g_return_if_fail(TENBOX_IS_VM_CONFIG_BUILDER(self));
+
+    self->spec->start_order = start_order;
+    set(self, TBX_VM_SPEC_START_ORDER);
+}
+
+void tenbox_vm_config_builder_set_restart_policy(TenboxVmConfigBuilder *self,
+                                                 TenboxRestartPolicy policy)
+{
+    g_return_if_fail(TENBOX_IS_VM_CONFIG_BUILDER(self));
+
+    self->spec->restart_policy = (int)policy;
+    set(self, TBX_VM_SPEC_RESTART_POLICY);
+}
+
+void tenbox_vm_config_builder_set_stop_timeout(TenboxVmConfigBuilder *self, gint64 seconds)
+{
+    g_return_if_fail(TENBOX_IS_VM_CONFIG_BUILDER(self));
+
+    self->spec->stop_timeout = seconds;
+    set(self, TBX_VM_SPEC_STOP_TIMEOUT);
+}
+
+gboolean tenbox_vm_config_builder_reset(TenboxVmConfigBuilder *self, const char *field,
+                                        GError **error)
+{
+    g_return_val_if_fail(TENBOX_IS_VM_CONFIG_BUILDER(self) && field, FALSE);
+
+    return tbx_vm_spec_reset(self->spec, field, error);
 }
 
 TenboxVmConfig *tenbox_vm_config_builder_build(TenboxVmConfigBuilder *self, GError **error)

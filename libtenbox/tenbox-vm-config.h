@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "libtenbox/tenbox-enums.h"
 #include "libtenbox/tenbox-types.h"
 
 G_BEGIN_DECLS
@@ -124,6 +125,104 @@ TENBOX_AVAILABLE_IN_0_1
 void tenbox_vm_config_builder_set_description(TenboxVmConfigBuilder *self, const char *description);
 
 /**
+ * tenbox_vm_config_builder_set_notes:
+ * @self: a builder
+ * @notes: free text of several lines, at most 16384 bytes, without control characters except
+ *   newline and tab
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+void tenbox_vm_config_builder_set_notes(TenboxVmConfigBuilder *self, const char *notes);
+
+/**
+ * tenbox_vm_config_builder_set_label:
+ * @self: a builder
+ * @key: 1 to 63 of the characters a to z, 0 to 9, '.', '_', '/' and '-', the first a letter or
+ *   digit
+ * @value: (nullable): at most 255 bytes without control characters; %NULL takes the label away
+ *
+ * Sets one label; labels that are not named stay in an update. A VM has at most 64 labels with 4096
+ * bytes in all.
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+void tenbox_vm_config_builder_set_label(TenboxVmConfigBuilder *self, const char *key,
+                                        const char *value);
+
+/**
+ * tenbox_vm_config_builder_set_autostart:
+ * @self: a builder
+ * @autostart: whether the VM is started when its host, or the daemon for the first time since, does
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+void tenbox_vm_config_builder_set_autostart(TenboxVmConfigBuilder *self, gboolean autostart);
+
+/**
+ * tenbox_vm_config_builder_set_autostart_delay:
+ * @self: a builder
+ * @seconds: how long to wait before this VM is started automatically, 0 (the default) to 3600
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+void tenbox_vm_config_builder_set_autostart_delay(TenboxVmConfigBuilder *self, gint64 seconds);
+
+/**
+ * tenbox_vm_config_builder_set_start_order:
+ * @self: a builder
+ * @start_order: 0 to 1000, default 100; a lower one is started earlier and stopped later
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+void tenbox_vm_config_builder_set_start_order(TenboxVmConfigBuilder *self, gint64 start_order);
+
+/**
+ * tenbox_vm_config_builder_set_restart_policy:
+ * @self: a builder
+ * @policy: when a VM that ended is started again; default %TENBOX_RESTART_POLICY_NO
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+void tenbox_vm_config_builder_set_restart_policy(TenboxVmConfigBuilder *self,
+                                                 TenboxRestartPolicy policy);
+
+/**
+ * tenbox_vm_config_builder_set_stop_timeout:
+ * @self: a builder
+ * @seconds: how long a stop lets the guest shut down when its caller does not say, 1 to 3600,
+ *   default 30
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+void tenbox_vm_config_builder_set_stop_timeout(TenboxVmConfigBuilder *self, gint64 seconds);
+
+/**
+ * tenbox_vm_config_builder_reset:
+ * @self: a builder
+ * @field: the JSON name of a field, such as "memory_mb" or "labels"
+ * @error: return location
+ *
+ * Sets a field back to its default, which for "labels" is none and for "initrd" no initial RAM disk.
+ *
+ * Errors: %TENBOX_ERROR_INVALID_ARGUMENT for a field that there is not ("field-unknown") and for
+ * name and kernel, which have no default ("field-invalid").
+ *
+ * Returns: whether there is such a field
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+gboolean tenbox_vm_config_builder_reset(TenboxVmConfigBuilder *self, const char *field,
+                                        GError **error);
+
+/**
  * tenbox_vm_config_builder_build:
  * @self: a builder; stays usable
  * @error: return location
@@ -139,6 +238,25 @@ void tenbox_vm_config_builder_set_description(TenboxVmConfigBuilder *self, const
  */
 TENBOX_AVAILABLE_IN_0_1
 TenboxVmConfig *tenbox_vm_config_builder_build(TenboxVmConfigBuilder *self, GError **error);
+
+/**
+ * tenbox_vm_config_new_from_json:
+ * @json: an object with fields of a VM: what tenbox_vm_config_dup_json() gives, and the body of a
+ *   PATCH (a merge patch of RFC 7396: null sets a field back to its default)
+ * @error: return location
+ *
+ * The way for a program that shows or edits fields without knowing each of them. A field that this
+ * release does not know is refused.
+ *
+ * Errors: %TENBOX_ERROR_INVALID_ARGUMENT (codes "json-invalid", "field-unknown", "field-invalid",
+ * "name-invalid").
+ *
+ * Returns: (transfer full) (nullable): the value
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+TenboxVmConfig *tenbox_vm_config_new_from_json(const char *json, GError **error);
 
 /**
  * tenbox_vm_config_dup_json:

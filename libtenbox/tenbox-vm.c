@@ -201,9 +201,52 @@ DEFINE_GETTER(gint64, memory_mb, 0)
 DEFINE_GETTER(gint64, cpu_count, 0)
 DEFINE_GETTER(const char *, cmdline, NULL)
 DEFINE_GETTER(const char *, description, NULL)
+DEFINE_GETTER(const char *, notes, NULL)
+DEFINE_GETTER(gboolean, autostart, FALSE)
+DEFINE_GETTER(gint64, autostart_delay, 0)
+DEFINE_GETTER(gint64, start_order, 0)
+DEFINE_GETTER(TenboxRestartPolicy, restart_policy, TENBOX_RESTART_POLICY_UNKNOWN)
+DEFINE_GETTER(gint64, stop_timeout, 0)
 DEFINE_GETTER(gint64, pid, 0)
 DEFINE_GETTER(gint64, created_at, 0)
 DEFINE_GETTER(gint64, started_at, 0)
+
+const char *tenbox_vm_get_label(TenboxVm *self, const char *key)
+{
+    g_return_val_if_fail(TENBOX_IS_VM(self) && key, NULL);
+
+    return self->record->labels ? g_hash_table_lookup(self->record->labels, key) : NULL;
+}
+
+GHashTable *tenbox_vm_dup_labels(TenboxVm *self)
+{
+    g_return_val_if_fail(TENBOX_IS_VM(self), NULL);
+
+    return self->record->labels ? tbx_map_copy(self->record->labels) : tbx_map_new();
+}
+
+char **tenbox_vm_dup_pending(TenboxVm *self)
+{
+    g_return_val_if_fail(TENBOX_IS_VM(self), NULL);
+
+    return self->record->pending ? g_strdupv(self->record->pending) : g_new0(char *, 1);
+}
+
+GError *tenbox_vm_dup_broken(TenboxVm *self)
+{
+    g_return_val_if_fail(TENBOX_IS_VM(self), NULL);
+
+    const TbxVmProblem *broken = self->record->broken;
+    if (!broken)
+        return NULL;
+    /* The code may be one that only a newer daemon knows. */
+    g_autoptr(JsonObject) problem = json_object_new();
+    json_object_set_string_member(problem, "code", broken->code);
+    json_object_set_string_member(problem, "detail", broken->detail);
+    if (broken->field)
+        json_object_set_string_member(problem, "field", broken->field);
+    return tbx_error_from_problem(problem, 409);
+}
 
 gboolean tenbox_vm_is_deleted(TenboxVm *self)
 {

@@ -24,7 +24,7 @@ G_BEGIN_DECLS
 /**
  * TENBOX_VM_STOP_TIMEOUT_DEFAULT:
  *
- * Leaves the time a guest gets for shutting down to the driver (30 seconds).
+ * Leaves the time a guest gets for shutting down to the VM: its `stop_timeout` (default 30 seconds).
  *
  * Since: 0.1
  */
@@ -216,6 +216,125 @@ const char *tenbox_vm_get_cmdline(TenboxVm *self);
  */
 TENBOX_AVAILABLE_IN_0_1
 const char *tenbox_vm_get_description(TenboxVm *self);
+
+/**
+ * tenbox_vm_get_notes:
+ * @self: a VM
+ *
+ * Returns: (transfer none): free text of several lines, "" when there is none; owned by @self, valid
+ *   until it changes
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+const char *tenbox_vm_get_notes(TenboxVm *self);
+
+/**
+ * tenbox_vm_get_label:
+ * @self: a VM
+ * @key: a key
+ *
+ * Returns: (transfer none) (nullable): the value of that label, %NULL when there is none; owned by
+ *   @self, valid until it changes
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+const char *tenbox_vm_get_label(TenboxVm *self, const char *key);
+
+/**
+ * tenbox_vm_dup_labels:
+ * @self: a VM
+ *
+ * Returns: (transfer full) (element-type utf8 utf8): values by keys, possibly none
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+GHashTable *tenbox_vm_dup_labels(TenboxVm *self);
+
+/**
+ * tenbox_vm_get_autostart:
+ * @self: a VM
+ *
+ * Returns: whether it is started with its host
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+gboolean tenbox_vm_get_autostart(TenboxVm *self);
+
+/**
+ * tenbox_vm_get_autostart_delay:
+ * @self: a VM
+ *
+ * Returns: seconds to wait before it is started automatically
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+gint64 tenbox_vm_get_autostart_delay(TenboxVm *self);
+
+/**
+ * tenbox_vm_get_start_order:
+ * @self: a VM
+ *
+ * Returns: its place among the VMs that are started automatically, lower is earlier
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+gint64 tenbox_vm_get_start_order(TenboxVm *self);
+
+/**
+ * tenbox_vm_get_restart_policy:
+ * @self: a VM
+ *
+ * Returns: when it is started again after it ended
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+TenboxRestartPolicy tenbox_vm_get_restart_policy(TenboxVm *self);
+
+/**
+ * tenbox_vm_get_stop_timeout:
+ * @self: a VM
+ *
+ * Returns: seconds that a stop lets the guest shut down when its caller does not say
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+gint64 tenbox_vm_get_stop_timeout(TenboxVm *self);
+
+/**
+ * tenbox_vm_dup_pending:
+ * @self: a VM
+ *
+ * The JSON names of the fields that were changed while the VM runs and that it takes over at its next
+ * start. The getters of these fields tell the new value.
+ *
+ * Returns: (transfer full) (array zero-terminated=1): the names, possibly none
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+char **tenbox_vm_dup_pending(TenboxVm *self);
+
+/**
+ * tenbox_vm_dup_broken:
+ * @self: a VM
+ *
+ * A VM whose description on disk cannot be used is listed, and can be looked at and deleted; every
+ * other call on it fails with %TENBOX_ERROR_WRONG_STATE ("vm-broken").
+ *
+ * Returns: (transfer full) (nullable): what is wrong with it, %NULL when nothing is
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+GError *tenbox_vm_dup_broken(TenboxVm *self);
 
 /**
  * tenbox_vm_get_pid:

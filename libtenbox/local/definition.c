@@ -16,6 +16,10 @@
 #define DEFAULT_CMDLINE "console=ttyS0 quiet"
 #endif
 
+/* What vm.json may lack and which take_members() then sets itself. */
+#define TEXT_FIELDS                                                                                \
+    (TBX_VM_SPEC_INITRD | TBX_VM_SPEC_CMDLINE | TBX_VM_SPEC_DESCRIPTION | TBX_VM_SPEC_NOTES)
+
 /* Seconds since 1970 that a JSON time may have: up to the year 9999. */
 #define TIME_MAX G_GINT64_CONSTANT(253402300799)
 
@@ -44,34 +48,81 @@ static void replace_string(char **target, const char *value)
     *target = g_strdup(value);
 }
 
-static void apply_spec(TbxVmDefinition *self, const TbxVmSpec *spec)
+/* What a VM has whose user says nothing; kernel and name have no default. */
+static void set_defaults(TbxVmDefinition *self, guint64 fields)
 {
-    if (spec->present & TBX_VM_SPEC_NAME)
+    if (fields & TBX_VM_SPEC_INITRD)
+        replace_string(&self->initrd, NULL);
+    if (fields & TBX_VM_SPEC_MEMORY_MB)
+        self->memory_mb = default_memory_mb();
+    if (fields & TBX_VM_SPEC_CPU_COUNT)
+        self->cpu_count = default_cpu_count();
+    if (fields & TBX_VM_SPEC_CMDLINE)
+        replace_string(&self->cmdline, "");
+    if (fields & TBX_VM_SPEC_DESCRIPTION)
+        replace_string(&self->description, "");
+    if (fields & TBX_VM_SPEC_NOTES)
+        replace_string(&self->notes, "");
+    if (fields & TBX_VM_SPEC_AUTOSTART)
+        self->autostart = FALSE;
+    if (fields & TBX_VM_SPEC_AUTOSTART_DELAY)
+        self->autostart_delay = 0;
+    if (fields & TBX_VM_SPEC_START_ORDER)
+        self->start_order = TBX_START_ORDER_DEFAULT;
+    if (fields & TBX_VM_SPEC_RESTART_POLICY)
+        self->restart_policy = TENBOX_RESTART_POLICY_NO;
+    if (fields & TBX_VM_SPEC_STOP_TIMEOUT)
+        self->stop_timeout = TBX_STOP_TIMEOUT_DEFAULT;
+}
+
+static gboolean apply_spec(TbxVmDefinition *self, const TbxVmSpec *spec, GError **error)
+{
+    guint64 given = spec->present & ~spec->reset;
+    GHashTable *labels = tbx_vm_labels_merge(self->labels, spec, error);
+
+    if (labels == NULL)
+        return FALSE;
+    g_clear_pointer(&self->labels, g_hash_table_unref);
+    self->labels = labels;
+    set_defaults(self, spec->reset);
+    if (given & TBX_VM_SPEC_NAME)
         replace_string(&self->name, spec->name);
-    if (spec->present & TBX_VM_SPEC_KERNEL)
+    if (given & TBX_VM_SPEC_KERNEL)
         replace_string(&self->kernel, TBX_PATH_KERNEL);
-    if (spec->present & TBX_VM_SPEC_INITRD)
+    if (given & TBX_VM_SPEC_INITRD)
         replace_string(&self->initrd, spec->initrd != NULL ? TBX_PATH_INITRD : NULL);
-    if (spec->present & TBX_VM_SPEC_MEMORY_MB)
+    if (given & TBX_VM_SPEC_MEMORY_MB)
         self->memory_mb = spec->memory_mb;
-    if (spec->present & TBX_VM_SPEC_CPU_COUNT)
+    if (given & TBX_VM_SPEC_CPU_COUNT)
         self->cpu_count = spec->cpu_count;
-    if (spec->present & TBX_VM_SPEC_CMDLINE)
+    if (given & TBX_VM_SPEC_CMDLINE)
         replace_string(&self->cmdline, spec->cmdline != NULL ? spec->cmdline : "");
-    if (spec->present & TBX_VM_SPEC_DESCRIPTION)
+    if (given & TBX_VM_SPEC_DESCRIPTION)
         replace_string(&self->description, spec->description != NULL ? spec->description : "");
+    if (given & TBX_VM_SPEC_NOTES)
+        replace_string(&self->notes, spec->notes != NULL ? spec->notes : "");
+    if (given & TBX_VM_SPEC_AUTOSTART)
+        self->autostart = spec->autostart;
+    if (given & TBX_VM_SPEC_AUTOSTART_DELAY)
+        self->autostart_delay = spec->autostart_delay;
+    if (given & TBX_VM_SPEC_START_ORDER)
+        self->start_order = spec->start_order;
+    if (given & TBX_VM_SPEC_RESTART_POLICY)
+        self->restart_policy = (TenboxRestartPolicy)spec->restart_policy;
+    if (given & TBX_VM_SPEC_STOP_TIMEOUT)
+        self->stop_timeout = spec->stop_timeout;
+    return TRUE;
 }
 
 TbxVmDefinition *tbx_vm_definition_new(const TbxVmSpec *spec)
 {
     TbxVmDefinition *self = g_new0(TbxVmDefinition, 1);
+    gboolean is_applied;
 
-    self->memory_mb = default_memory_mb();
-    self->cpu_count = default_cpu_count();
-    self->cmdline = g_strdup("");
-    self->description = g_strdup("");
+    set_defaults(self, G_MAXUINT64);
     self->creation_time = now_seconds();
-    apply_spec(self, spec);
+    is_applied = apply_spec(self, spec, NULL);
+    g_assert(is_applied); /* alone, the labels have been checked */
     return self;
 }
 
@@ -84,17 +135,19 @@ TbxVmDefinition *tbx_vm_definition_copy(const TbxVmDefinition *self)
     copy->kernel = g_strdup(self->kernel);
     copy->initrd = g_strdup(self->initrd);
     copy->description = g_strdup(self->description);
+    copy->labels = g_hash_table_ref(self->labels); /* never changed, only replaced */
+    copy->notes = g_strdup(self->notes);
     if (copy->document != NULL)
         json_object_ref(copy->document);
     return copy;
 }
 
-TbxVmDefinition *tbx_vm_definition_updated(const TbxVmDefinition *self, const TbxVmSpec *spec)
+TbxVmDefinition *tbx_vm_definition_updated(const TbxVmDefinition *self, const TbxVmSpec *spec,
+                                           GError **error)
 {
-    TbxVmDefinition *copy = tbx_vm_definition_copy(self);
+    g_autoptr(TbxVmDefinition) copy = tbx_vm_definition_copy(self);
 
-    apply_spec(copy, spec);
-    return copy;
+    return apply_spec(copy, spec, error) ? g_steal_pointer(&copy) : NULL;
 }
 
 void tbx_vm_definition_free(TbxVmDefinition *self)
@@ -106,6 +159,8 @@ void tbx_vm_definition_free(TbxVmDefinition *self)
     g_free(self->kernel);
     g_free(self->initrd);
     g_free(self->description);
+    g_clear_pointer(&self->labels, g_hash_table_unref);
+    g_free(self->notes);
     g_clear_pointer(&self->document, json_object_unref);
     g_free(self);
 }
@@ -153,6 +208,69 @@ static gboolean take_integer(JsonObject *document, const char *key, gint64 minim
     return TRUE;
 }
 
+static gboolean take_boolean(JsonObject *document, const char *key, gboolean *value, GError **error)
+{
+    JsonNode *node = json_object_get_member(document, key);
+
+    if (node == NULL || JSON_NODE_HOLDS_NULL(node))
+        return TRUE;
+    if (!JSON_NODE_HOLDS_VALUE(node) || json_node_get_value_type(node) != G_TYPE_BOOLEAN)
+        return refuse(error, key, "is neither true nor false");
+    *value = json_node_get_boolean(node);
+    return TRUE;
+}
+
+static gboolean take_policy(TbxVmDefinition *self, JsonObject *document, GError **error)
+{
+    g_autofree char *word = NULL;
+
+    if (!take_string(document, "restart_policy", 64, FALSE, &word, error))
+        return FALSE;
+    if (word == NULL)
+        return TRUE;
+    self->restart_policy = tenbox_restart_policy_from_string(word);
+    if (self->restart_policy == TENBOX_RESTART_POLICY_UNKNOWN)
+        return refuse(error, "restart_policy", "is none of no, on-failure and always");
+    return TRUE;
+}
+
+static gboolean take_labels(TbxVmDefinition *self, JsonObject *document, GError **error)
+{
+    JsonNode *node = json_object_get_member(document, "labels");
+    JsonObjectIter iter;
+    const char *key;
+    JsonNode *value;
+
+    self->labels = tbx_map_new();
+    if (node == NULL || JSON_NODE_HOLDS_NULL(node))
+        return TRUE;
+    if (!JSON_NODE_HOLDS_OBJECT(node))
+        return refuse(error, "labels", "is not an object");
+    json_object_iter_init(&iter, json_node_get_object(node));
+    while (json_object_iter_next(&iter, &key, &value)) {
+        if (!JSON_NODE_HOLDS_VALUE(value) || json_node_get_value_type(value) != G_TYPE_STRING)
+            return refuse(error, "labels", "has a value that is not a string");
+        g_hash_table_insert(self->labels, g_strdup(key), json_node_dup_string(value));
+    }
+    return tbx_vm_labels_check(self->labels, error);
+}
+
+/* Whether this version may read the file, and write it again. */
+static gboolean check_schema_version(JsonObject *document, GError **error)
+{
+    gint64 version = TBX_VM_SCHEMA_VERSION;
+
+    if (!take_integer(document, "schema_version", 1, G_MAXINT64, &version, error))
+        return FALSE;
+    if (version <= TBX_VM_SCHEMA_VERSION)
+        return TRUE;
+    tbx_error_set(error, "unsupported", "schema_version",
+                  "vm.json: made by a newer TenBox (schema_version %" G_GINT64_FORMAT
+                  ", this one knows %d)",
+                  version, TBX_VM_SCHEMA_VERSION);
+    return FALSE;
+}
+
 /* A name that leads out of the VM's folder would let vm.json read any file of the host into a guest. */
 static gboolean check_file_name(const char *name, const char *key, GError **error)
 {
@@ -163,7 +281,8 @@ static gboolean check_file_name(const char *name, const char *key, GError **erro
 
 static gboolean take_members(TbxVmDefinition *self, JsonObject *document, GError **error)
 {
-    if (!take_string(document, "name", TBX_VM_NAME_MAX, FALSE, &self->name, error) ||
+    if (!check_schema_version(document, error) ||
+        !take_string(document, "name", TBX_VM_NAME_MAX, FALSE, &self->name, error) ||
         !take_string(document, "kernel", 255, FALSE, &self->kernel, error) ||
         !take_string(document, "initrd", 255, FALSE, &self->initrd, error) ||
         !take_string(document, "cmdline", TBX_VM_CMDLINE_MAX, FALSE, &self->cmdline, error) ||
@@ -173,7 +292,15 @@ static gboolean take_members(TbxVmDefinition *self, JsonObject *document, GError
                       &self->memory_mb, error) ||
         !take_integer(document, "cpu_count", 1, TBX_VM_CPU_COUNT_MAX, &self->cpu_count, error) ||
         !take_integer(document, "creation_time", 0, TIME_MAX, &self->creation_time, error) ||
-        !take_integer(document, "last_boot_time", 0, TIME_MAX, &self->last_boot_time, error))
+        !take_integer(document, "last_boot_time", 0, TIME_MAX, &self->last_boot_time, error) ||
+        !take_string(document, "notes", TBX_VM_NOTES_MAX, TRUE, &self->notes, error) ||
+        !take_boolean(document, "autostart", &self->autostart, error) ||
+        !take_integer(document, "autostart_delay", 0, TBX_AUTOSTART_DELAY_MAX,
+                      &self->autostart_delay, error) ||
+        !take_integer(document, "start_order", 0, TBX_START_ORDER_MAX, &self->start_order, error) ||
+        !take_integer(document, "stop_timeout", 1, TBX_STOP_TIMEOUT_MAX, &self->stop_timeout,
+                      error) ||
+        !take_policy(self, document, error) || !take_labels(self, document, error))
         return FALSE;
     if (self->name == NULL)
         return refuse(error, "name", "is missing");
@@ -186,6 +313,8 @@ static gboolean take_members(TbxVmDefinition *self, JsonObject *document, GError
         self->cmdline = g_strdup("");
     if (self->description == NULL)
         self->description = g_strdup("");
+    if (self->notes == NULL)
+        self->notes = g_strdup("");
     return tbx_vm_name_check(self->name, error) && check_file_name(self->kernel, "kernel", error) &&
            (self->initrd == NULL || check_file_name(self->initrd, "initrd", error));
 }
@@ -201,8 +330,7 @@ TbxVmDefinition *tbx_vm_definition_parse(const char *text, gsize length, GError 
         return NULL;
     }
     self = g_new0(TbxVmDefinition, 1);
-    self->memory_mb = default_memory_mb();
-    self->cpu_count = default_cpu_count();
+    set_defaults(self, ~(guint64)TEXT_FIELDS);
     if (!take_members(self, document, error))
         return NULL;
     self->document = g_steal_pointer(&document);
@@ -212,6 +340,8 @@ TbxVmDefinition *tbx_vm_definition_parse(const char *text, gsize length, GError 
 GBytes *tbx_vm_definition_print(const TbxVmDefinition *self)
 {
     g_autoptr(JsonObject) document = json_object_new();
+    JsonObject *labels = json_object_new();
+    g_autofree const char **keys = tbx_map_list_keys(self->labels);
     JsonObjectIter iter;
     const char *key;
     JsonNode *value;
@@ -223,6 +353,7 @@ GBytes *tbx_vm_definition_print(const TbxVmDefinition *self)
         while (json_object_iter_next_ordered(&iter, &key, &value))
             json_object_set_member(document, key, json_node_copy(value));
     }
+    json_object_set_int_member(document, "schema_version", TBX_VM_SCHEMA_VERSION);
     json_object_set_string_member(document, "name", self->name);
     json_object_set_string_member(document, "kernel", self->kernel);
     if (self->initrd != NULL)
@@ -233,6 +364,16 @@ GBytes *tbx_vm_definition_print(const TbxVmDefinition *self)
     json_object_set_int_member(document, "cpu_count", self->cpu_count);
     json_object_set_string_member(document, "cmdline", self->cmdline);
     json_object_set_string_member(document, "description", self->description);
+    for (gsize i = 0; keys[i] != NULL; i++)
+        json_object_set_string_member(labels, keys[i], g_hash_table_lookup(self->labels, keys[i]));
+    json_object_set_object_member(document, "labels", labels);
+    json_object_set_string_member(document, "notes", self->notes);
+    json_object_set_boolean_member(document, "autostart", self->autostart);
+    json_object_set_int_member(document, "autostart_delay", self->autostart_delay);
+    json_object_set_int_member(document, "start_order", self->start_order);
+    json_object_set_string_member(document, "restart_policy",
+                                  tenbox_restart_policy_to_string(self->restart_policy));
+    json_object_set_int_member(document, "stop_timeout", self->stop_timeout);
     json_object_set_int_member(document, "creation_time", self->creation_time);
     json_object_set_int_member(document, "last_boot_time", self->last_boot_time);
     text = tbx_json_print_object(document, &length);

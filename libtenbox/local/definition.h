@@ -4,7 +4,7 @@
  *
  * Keys that this version does not know (of a newer one, or of the original TenBox) are kept and written
  * back. A file that cannot be understood is never written: the VM is shown with the error and can only
- * be deleted.
+ * be deleted. That is also so for a file whose schema_version says that a newer TenBox wrote it.
  */
 #pragma once
 
@@ -18,14 +18,24 @@ G_BEGIN_DECLS
 #define TBX_MEMORY_MB_DEFAULT 4096
 #define TBX_CPU_COUNT_DEFAULT 4
 
+/* What this version writes as schema_version; a file without one is of version 1, too. */
+#define TBX_VM_SCHEMA_VERSION 1
+
 typedef struct {
     char *name;
     gint64 memory_mb;
     gint64 cpu_count;
-    char *cmdline;         /* "" = the console of the architecture */
-    char *kernel;          /* a file name in the VM's folder */
-    char *initrd;          /* nullable */
-    char *description;     /* never NULL */
+    char *cmdline;      /* "" = the console of the architecture */
+    char *kernel;       /* a file name in the VM's folder */
+    char *initrd;       /* nullable */
+    char *description;  /* never NULL */
+    GHashTable *labels; /* never NULL; strings by strings */
+    char *notes;        /* never NULL */
+    gboolean autostart;
+    gint64 autostart_delay; /* seconds */
+    gint64 start_order;
+    TenboxRestartPolicy restart_policy;
+    gint64 stop_timeout;   /* seconds */
     gint64 creation_time;  /* seconds since 1970, as the original keeps them */
     gint64 last_boot_time; /* seconds since 1970, 0 = never */
     JsonObject *document;  /* nullable: the file as it was read */
@@ -35,14 +45,16 @@ typedef struct {
  * kernel and initrd get the names of their copies. */
 TbxVmDefinition *tbx_vm_definition_new(const TbxVmSpec *spec);
 
-/* A copy with the changes of @spec. */
-TbxVmDefinition *tbx_vm_definition_updated(const TbxVmDefinition *self, const TbxVmSpec *spec);
+/* A copy with the changes of @spec; "field-invalid" for what only the result shows, too many labels. */
+TbxVmDefinition *tbx_vm_definition_updated(const TbxVmDefinition *self, const TbxVmSpec *spec,
+                                           GError **error);
 
 TbxVmDefinition *tbx_vm_definition_copy(const TbxVmDefinition *self);
 void tbx_vm_definition_free(TbxVmDefinition *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TbxVmDefinition, tbx_vm_definition_free)
 
-/* "field-invalid", "name-invalid" or "json-invalid" with the key as field. */
+/* "field-invalid", "name-invalid" or "json-invalid" with the key as field; "unsupported" with
+ * schema_version for the file of a newer TenBox. */
 TbxVmDefinition *tbx_vm_definition_parse(const char *text, gsize length, GError **error);
 
 /* The file's new content. */

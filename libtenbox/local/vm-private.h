@@ -104,6 +104,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(TbxHeldVm, tbx_local_vm_release)
 
 /* Begins a process; state must be STARTING. connected() of vm.c goes on. */
 gboolean tbx_local_vm_launch(TbxLocalVm *self, GError **error);
+/* "vm-broken" for a VM whose vm.json cannot be used. */
+gboolean tbx_local_vm_check_usable(TbxLocalVm *self, GError **error);
 /* Writes run/state.json. */
 void tbx_local_vm_save_state(TbxLocalVm *self, GAsyncReadyCallback callback, gpointer user_data);
 /* Writes vm.json; a failure is logged. */

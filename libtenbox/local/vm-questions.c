@@ -52,8 +52,10 @@ void tbx_local_vm_read_log(TbxLocalVm *self, const char *source, guint line_coun
     GError *error = NULL;
     int logs_fd;
 
+    /* Without a folder that can be used there is no log either. */
     if (self->log == NULL) {
-        g_task_return_error(task, g_error_copy(self->broken));
+        (void)tbx_local_vm_check_usable(self, &error);
+        g_task_return_error(task, error);
         return;
     }
     if (g_str_equal(source, "console")) {

@@ -2,7 +2,7 @@
 /*
  * Changes of what a VM is.
  *
- * Name and description may change at any time, the rest while no process rests on it. The new definition
+ * Kernel, initrd, command line, memory and CPUs change while no process rests on them, the rest at any time. The new definition
  * takes effect when it is durable, not before; one change is on its way at a time. A change of files or of
  * the machine is an operation ("update"), so that no start reads half of it.
  */
@@ -11,7 +11,11 @@
 #include "libtenbox/local/vm-private.h"
 #include "libtenbox/wire/wire-error.h"
 
-#define LIVE_FIELDS (TBX_VM_SPEC_NAME | TBX_VM_SPEC_DESCRIPTION)
+/* What no process rests on. */
+#define LIVE_FIELDS                                                                                \
+    (TBX_VM_SPEC_NAME | TBX_VM_SPEC_DESCRIPTION | TBX_VM_SPEC_LABELS | TBX_VM_SPEC_NOTES |         \
+     TBX_VM_SPEC_AUTOSTART | TBX_VM_SPEC_AUTOSTART_DELAY | TBX_VM_SPEC_START_ORDER |               \
+     TBX_VM_SPEC_RESTART_POLICY | TBX_VM_SPEC_STOP_TIMEOUT)
 
 typedef struct {
     TbxHeldVm *vm;
@@ -117,10 +121,8 @@ static void on_files_replaced(GObject *source, GAsyncResult *result, gpointer us
 
 static gboolean check_update(TbxLocalVm *vm, const TbxVmSpec *spec, GError **error)
 {
-    if (vm->definition == NULL) {
-        g_propagate_error(error, g_error_copy(vm->broken));
+    if (!tbx_local_vm_check_usable(vm, error))
         return FALSE;
-    }
     /* Writes that are on their way go before the folder does; a new one would find none. */
     if (vm->verb.phase == TBX_PHASE_REMOVING) {
         tbx_error_set(error, "vm-busy", NULL, "%s is busy: it is being deleted", vm->record->name);
@@ -133,9 +135,11 @@ static gboolean check_update(TbxLocalVm *vm, const TbxVmSpec *spec, GError **err
     }
     if ((spec->present & ~(guint64)LIVE_FIELDS) != 0 &&
         !tbx_vm_state_is_changeable(vm->state.value)) {
-        tbx_error_set(error, "vm-not-stopped", NULL,
-                      "The VM is %s: only name and description may be changed now",
-                      tenbox_vm_state_to_string(vm->state.value));
+        tbx_error_set(
+            error, "vm-not-stopped", NULL,
+            "The VM is %s: kernel, initrd, cmdline, memory_mb and cpu_count can be changed "
+            "when it is stopped",
+            tenbox_vm_state_to_string(vm->state.value));
         return FALSE;
     }
     return (spec->present & TBX_VM_SPEC_MEMORY_MB) == 0 ||
@@ -167,11 +171,14 @@ static gboolean drops_initrd(const TbxVmDefinition *before, const TbxVmDefinitio
 void tbx_local_vm_update(TbxLocalVm *self, TbxVmSpec *spec, GTask *task)
 {
     gboolean is_operation = (spec->present & ~(guint64)LIVE_FIELDS) != 0;
+    g_autoptr(TbxVmDefinition) definition = NULL;
     gboolean is_renamed;
     GError *error = NULL;
     Update *update;
 
-    if (!check_update(self, spec, &error)) {
+    if (check_update(self, spec, &error))
+        definition = tbx_vm_definition_updated(self->definition, spec, &error);
+    if (definition == NULL) {
         g_task_return_error(task, error);
         g_object_unref(task);
         return;
@@ -185,7 +192,7 @@ void tbx_local_vm_update(TbxLocalVm *self, TbxVmSpec *spec, GTask *task)
     }
     update = g_new0(Update, 1);
     update->vm = tbx_local_vm_hold(self);
-    update->definition = tbx_vm_definition_updated(self->definition, spec);
+    update->definition = g_steal_pointer(&definition);
     update->taken_name = is_renamed ? g_strdup(spec->name) : NULL;
     update->is_operation = is_operation;
     update->drops_initrd = drops_initrd(self->definition, update->definition);

@@ -414,10 +414,8 @@ TbxOperationRecord *tbx_local_vm_begin(TbxLocalVm *self, TenboxVmAction action,
     g_autofree char *id = NULL;
     TbxOperation *operation;
 
-    if (self->definition == NULL && action != TENBOX_VM_ACTION_DELETE) {
-        g_propagate_error(error, g_error_copy(self->broken));
+    if (action != TENBOX_VM_ACTION_DELETE && !tbx_local_vm_check_usable(self, error))
         return NULL;
-    }
     /* Between an event and the step that it tells of, when somebody calls from within the event. */
     if (self->process == NULL && tbx_vm_state_has_process(self->state.value)) {
         tbx_error_set(error, "vm-busy", NULL,
@@ -437,7 +435,9 @@ TbxOperationRecord *tbx_local_vm_begin(TbxLocalVm *self, TenboxVmAction action,
         return NULL;
     id = g_strdup(tbx_operation_get_id(operation));
     self->verb.action = action;
-    self->verb.timeout = options->timeout >= 0 ? options->timeout : TBX_STOP_TIMEOUT_DEFAULT;
+    self->verb.timeout = options->timeout >= 0      ? options->timeout
+                         : self->definition != NULL ? self->definition->stop_timeout
+                                                    : TBX_STOP_TIMEOUT_DEFAULT;
     if (announce(self, operation)) {
         if (verdict == TBX_VERDICT_DONE)
             tbx_verb_end(self, NULL);

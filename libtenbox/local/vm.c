@@ -31,9 +31,15 @@ static TbxVmRecord *make_record(TbxLocalVm *self)
         record->kernel = g_strdup(definition->kernel);
         record->initrd = g_strdup(definition->initrd);
         record->description = g_strdup(definition->description);
+        record->labels = g_hash_table_ref(definition->labels);
+        record->notes = g_strdup(definition->notes);
+        record->autostart = definition->autostart;
+        record->autostart_delay = definition->autostart_delay;
+        record->start_order = definition->start_order;
+        record->restart_policy = (int)definition->restart_policy;
+        record->stop_timeout = definition->stop_timeout;
         record->created_at = definition->creation_time * G_USEC_PER_SEC;
         record->last_boot_time = definition->last_boot_time * G_USEC_PER_SEC;
-        record->last_error = tbx_vm_problem_copy(self->last_error);
     } else {
         /* A VM whose vm.json cannot be used still has an id, an error, and a way out: delete. */
         record->name = g_strdup_printf("broken-%.8s", self->id);
@@ -42,8 +48,13 @@ static TbxVmRecord *make_record(TbxLocalVm *self)
         record->cmdline = g_strdup("");
         record->kernel = g_strdup("");
         record->description = g_strdup("");
-        record->last_error = tbx_vm_problem_new(self->broken);
+        record->notes = g_strdup("");
+        record->start_order = TBX_START_ORDER_DEFAULT;
+        record->restart_policy = TENBOX_RESTART_POLICY_NO;
+        record->stop_timeout = TBX_STOP_TIMEOUT_DEFAULT;
+        record->broken = tbx_vm_problem_new(self->broken);
     }
+    record->last_error = tbx_vm_problem_copy(self->last_error);
     record->started_at = self->started_at;
     record->shutdown_requested_at = self->shutdown_requested_at;
     record->pid = self->process != NULL ? tbx_vm_process_get_identity(self->process)->pid : 0;
@@ -92,6 +103,18 @@ void tbx_local_vm_set_last_error(TbxLocalVm *self, const GError *error)
 {
     tbx_vm_problem_free(self->last_error);
     self->last_error = error != NULL ? tbx_vm_problem_new(error) : NULL;
+}
+
+gboolean tbx_local_vm_check_usable(TbxLocalVm *self, GError **error)
+{
+    if (self->definition != NULL)
+        return TRUE;
+    tbx_error_set(error, "vm-broken", tenbox_error_get_field(self->broken), "%s cannot be used: %s",
+                  self->record->name, self->broken->message);
+    if (error != NULL)
+        *error = tbx_error_with_hint(*error, "Mend its vm.json and restart the daemon, or delete "
+                                             "the VM");
+    return FALSE;
 }
 
 /* ---- files -------------------------------------------------------------------------------- */

@@ -29,6 +29,7 @@ static const TbxErrorKind kinds[] = {
     {"vm-not-running", TENBOX_ERROR_WRONG_STATE, 409, 4, "The VM does not run"},
     {"vm-not-stopped", TENBOX_ERROR_WRONG_STATE, 409, 4, "The VM is not stopped"},
     {"vm-paused", TENBOX_ERROR_WRONG_STATE, 409, 4, "The VM is paused"},
+    {"vm-broken", TENBOX_ERROR_WRONG_STATE, 409, 4, "The VM's description cannot be used"},
     {"vm-busy", TENBOX_ERROR_BUSY, 409, 4, "Another operation runs on the VM"},
     {"console-busy", TENBOX_ERROR_BUSY, 429, 4, "Too much input waits for the guest"},
     {"too-many-connections", TENBOX_ERROR_BUSY, 503, 4, "Too many connections are open"},

@@ -2,11 +2,12 @@
 /*
  * Reading, writing, copying, comparing and freeing of records by their tables; see wire-field.h.
  *
- * One switch per job over the seven types; everything that is particular to a record is in its
+ * One switch per job over the types; everything that is particular to a record is in its
  * table.
  */
 #include "libtenbox/wire/wire-field.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "libtenbox/wire/wire-error.h"
@@ -45,6 +46,69 @@ gboolean tbx_time_parse(const char *text, gint64 *ret_time)
         return FALSE;
     *ret_time = g_date_time_to_unix(date) * G_USEC_PER_SEC + g_date_time_get_microsecond(date);
     return TRUE;
+}
+
+/* ---- maps --------------------------------------------------------------------------------- */
+
+GHashTable *tbx_map_new(void)
+{
+    return g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+}
+
+GHashTable *tbx_map_copy(GHashTable *map)
+{
+    GHashTable *copy;
+    GHashTableIter iter;
+    gpointer key, value;
+
+    if (!map)
+        return NULL;
+    copy = tbx_map_new();
+    g_hash_table_iter_init(&iter, map);
+    while (g_hash_table_iter_next(&iter, &key, &value))
+        g_hash_table_insert(copy, g_strdup(key), g_strdup(value));
+    return copy;
+}
+
+static int compare_keys(gconstpointer a, gconstpointer b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+const char **tbx_map_list_keys(GHashTable *map)
+{
+    guint count = 0;
+    const char **keys;
+
+    if (!map)
+        return g_new0(const char *, 1);
+    keys = (const char **)g_hash_table_get_keys_as_array(map, &count);
+    qsort(keys, count, sizeof(*keys), compare_keys);
+    return keys;
+}
+
+static gboolean maps_equal(GHashTable *a, GHashTable *b)
+{
+    GHashTableIter iter;
+    gpointer key, value, other;
+
+    if ((a ? g_hash_table_size(a) : 0) != (b ? g_hash_table_size(b) : 0))
+        return FALSE;
+    if (!a || !b)
+        return TRUE;
+    g_hash_table_iter_init(&iter, a);
+    while (g_hash_table_iter_next(&iter, &key, &value)) {
+        if (!g_hash_table_lookup_extended(b, key, NULL, &other) || g_strcmp0(value, other) != 0)
+            return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean string_lists_equal(char *const *a, char *const *b)
+{
+    static const char *const none[] = {NULL};
+
+    return g_strv_equal(a ? (const char *const *)a : none, b ? (const char *const *)b : none);
 }
 
 /* ---- reading ------------------------------------------------------------------------------ */
@@ -109,6 +173,45 @@ static gboolean decode_object(const DecodeContext *context, const TbxField *fiel
     return decode_record(&inner, json_node_get_object(node), *(gpointer *)member, NULL, error);
 }
 
+/* FALSE: an element is no string. */
+static gboolean decode_strings(JsonArray *array, char ***ret_strings)
+{
+    g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
+
+    for (guint i = 0; i < json_array_get_length(array); i++) {
+        JsonNode *element = json_array_get_element(array, i);
+        if (!node_is(element, G_TYPE_STRING))
+            return FALSE;
+        g_strv_builder_add(builder, json_node_get_string(element));
+    }
+    *ret_strings = g_strv_builder_end(builder);
+    return TRUE;
+}
+
+static gboolean decode_map(const DecodeContext *context, const TbxField *field, JsonObject *object,
+                           gpointer member, GError **error)
+{
+    g_autofree char *prefix = g_strconcat(context->prefix, field->name, ".", NULL);
+    DecodeContext inner = {context->type, context->mode, prefix};
+    GHashTable *map = tbx_map_new();
+    JsonObjectIter iter;
+    const char *key;
+    JsonNode *node;
+
+    *(GHashTable **)member = map;
+    json_object_iter_init(&iter, object);
+    while (json_object_iter_next(&iter, &key, &node)) {
+        if (JSON_NODE_HOLDS_NULL(node) && field->flags & TBX_FIELD_CHANGES)
+            g_hash_table_insert(map, g_strdup(key), NULL);
+        else if (node_is(node, G_TYPE_STRING))
+            g_hash_table_insert(map, g_strdup(key), json_node_dup_string(node));
+        else
+            return refuse(&inner, "field-invalid", key, error, "must be a string, not %s",
+                          node_kind(node));
+    }
+    return TRUE;
+}
+
 static gboolean decode_member(const DecodeContext *context, const TbxField *field, JsonNode *node,
                               gpointer member, GError **error)
 {
@@ -162,6 +265,16 @@ static gboolean decode_member(const DecodeContext *context, const TbxField *fiel
             *(GError **)member = tbx_error_from_problem(json_node_get_object(node), 0);
             return TRUE;
         }
+        break;
+    case TBX_FIELD_STRINGS:
+        expected = "an array of strings";
+        if (JSON_NODE_HOLDS_ARRAY(node) && decode_strings(json_node_get_array(node), member))
+            return TRUE;
+        break;
+    case TBX_FIELD_MAP:
+        expected = "an object of strings";
+        if (JSON_NODE_HOLDS_OBJECT(node))
+            return decode_map(context, field, json_node_get_object(node), member, error);
         break;
     }
     return refuse(context, "field-invalid", field->name, error, "must be %s, not %s", expected,
@@ -260,6 +373,8 @@ static gboolean is_none(const TbxField *field, gconstpointer member)
     switch (field->type) {
     case TBX_FIELD_STRING:
     case TBX_FIELD_OBJECT:
+    case TBX_FIELD_STRINGS:
+    case TBX_FIELD_MAP:
     case TBX_FIELD_PROBLEM: return *(gpointer const *)member == NULL;
     case TBX_FIELD_INTEGER:
         return *(const gint64 *)member == (field->flags & TBX_FIELD_MINUS_ONE ? -1 : 0);
@@ -268,6 +383,30 @@ static gboolean is_none(const TbxField *field, gconstpointer member)
     case TBX_FIELD_ENUM: return *(const int *)member == 0;
     }
     return FALSE;
+}
+
+static void encode_strings(JsonObject *object, const char *name, char *const *strings)
+{
+    JsonArray *array = json_array_new();
+
+    for (; strings && *strings; strings++)
+        json_array_add_string_element(array, *strings);
+    json_object_set_array_member(object, name, array);
+}
+
+static void encode_map(JsonObject *object, const char *name, GHashTable *map)
+{
+    JsonObject *inner = json_object_new();
+    g_autofree const char **keys = tbx_map_list_keys(map);
+
+    for (gsize i = 0; keys[i]; i++) {
+        const char *value = g_hash_table_lookup(map, keys[i]);
+        if (value)
+            set_text(inner, keys[i], value);
+        else
+            json_object_set_null_member(inner, keys[i]);
+    }
+    json_object_set_object_member(object, name, inner);
 }
 
 static void encode_member(JsonObject *object, const TbxField *field, gconstpointer member)
@@ -302,6 +441,8 @@ static void encode_member(JsonObject *object, const TbxField *field, gconstpoint
         json_object_set_object_member(object, field->name,
                                       tbx_error_to_problem(*(GError *const *)member, NULL));
         break;
+    case TBX_FIELD_STRINGS: encode_strings(object, field->name, *(char **const *)member); break;
+    case TBX_FIELD_MAP: encode_map(object, field->name, *(GHashTable *const *)member); break;
     }
 }
 
@@ -339,6 +480,8 @@ void tbx_record_clear(const TbxRecordType *type, gpointer record)
             g_clear_pointer((gpointer *)member, g_free);
             break;
         case TBX_FIELD_PROBLEM: g_clear_error((GError **)member); break;
+        case TBX_FIELD_STRINGS: g_clear_pointer((char ***)member, g_strfreev); break;
+        case TBX_FIELD_MAP: g_clear_pointer((GHashTable **)member, g_hash_table_unref); break;
         case TBX_FIELD_INTEGER:
         case TBX_FIELD_TIME: *(gint64 *)member = 0; break;
         case TBX_FIELD_BOOLEAN: *(gboolean *)member = FALSE; break;
@@ -365,6 +508,8 @@ void tbx_record_copy(const TbxRecordType *type, gconstpointer source, gpointer t
             if (*(GError *const *)from)
                 *(GError **)to = g_error_copy(*(GError *const *)from);
             break;
+        case TBX_FIELD_STRINGS: *(char ***)to = g_strdupv(*(char **const *)from); break;
+        case TBX_FIELD_MAP: *(GHashTable **)to = tbx_map_copy(*(GHashTable *const *)from); break;
         case TBX_FIELD_INTEGER:
         case TBX_FIELD_TIME: *(gint64 *)to = *(const gint64 *)from; break;
         case TBX_FIELD_BOOLEAN: *(gboolean *)to = *(const gboolean *)from; break;
@@ -389,6 +534,8 @@ static gboolean members_equal(const TbxField *field, gconstpointer a, gconstpoin
     case TBX_FIELD_TIME: return *(const gint64 *)a == *(const gint64 *)b;
     case TBX_FIELD_BOOLEAN: return !*(const gboolean *)a == !*(const gboolean *)b;
     case TBX_FIELD_ENUM: return *(const int *)a == *(const int *)b;
+    case TBX_FIELD_STRINGS: return string_lists_equal(*(char **const *)a, *(char **const *)b);
+    case TBX_FIELD_MAP: return maps_equal(*(GHashTable *const *)a, *(GHashTable *const *)b);
     case TBX_FIELD_OBJECT:
     case TBX_FIELD_PROBLEM: break;
     }

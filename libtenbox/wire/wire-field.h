@@ -27,6 +27,8 @@ typedef enum {
     TBX_FIELD_ENUM,    /* int; JSON word, by TbxField.words */
     TBX_FIELD_OBJECT,  /* pointer to a struct of TbxField.record, allocated; JSON object or null */
     TBX_FIELD_PROBLEM, /* GError *; JSON problem document or null */
+    TBX_FIELD_STRINGS, /* char **, NULL = none; JSON array of strings */
+    TBX_FIELD_MAP,     /* GHashTable * of strings by strings, NULL = none; JSON object of strings */
 } TbxFieldType;
 
 typedef enum {
@@ -34,6 +36,8 @@ typedef enum {
     TBX_FIELD_NULLABLE = 1 << 1,  /* JSON null: NULL, or 0 for numbers, written as null for these */
     TBX_FIELD_OPTIONAL = 1 << 2,  /* not written when NULL or 0 */
     TBX_FIELD_MINUS_ONE = 1 << 3, /* with NULLABLE, for an integer: null is -1 instead of 0 */
+    TBX_FIELD_CHANGES =
+        1 << 4, /* for a map: a value may be null (NULL), which takes the key away */
 } TbxFieldFlags;
 
 typedef struct {
@@ -98,6 +102,13 @@ void tbx_record_copy(const TbxRecordType *type, gconstpointer source, gpointer t
 /* Whether two records say the same; bit N of @ignored leaves member N out. */
 gboolean tbx_record_equal(const TbxRecordType *type, gconstpointer a, gconstpointer b,
                           guint64 ignored);
+
+/* An empty map for a TBX_FIELD_MAP, and a deep copy of one (nullable). */
+GHashTable *tbx_map_new(void);
+GHashTable *tbx_map_copy(GHashTable *map);
+
+/* The keys of @map (nullable), sorted by their bytes; borrowed, free with g_free(). */
+const char **tbx_map_list_keys(GHashTable *map);
 
 /* "2026-01-31T12:00:00.123Z" for microseconds since 1970; free with g_free(). */
 char *tbx_time_format(gint64 time);

@@ -22,6 +22,18 @@ static int state_from_string(const char *text)
 
 static const TbxFieldWords state_words = {state_to_string, state_from_string};
 
+static const char *policy_to_string(int value)
+{
+    return tenbox_restart_policy_to_string((TenboxRestartPolicy)value);
+}
+
+static int policy_from_string(const char *text)
+{
+    return (int)tenbox_restart_policy_from_string(text);
+}
+
+static const TbxFieldWords policy_words = {policy_to_string, policy_from_string};
+
 #define FIELD(Struct, member, type, flags)                                                         \
     {                                                                                              \
 #member, type, flags, G_STRUCT_OFFSET(Struct, member)                                      \
@@ -78,6 +90,17 @@ static const TbxField vm_fields[] = {
     FIELD(TbxVmRecord, kernel, TBX_FIELD_STRING, TBX_FIELD_REQUIRED),
     FIELD(TbxVmRecord, initrd, TBX_FIELD_STRING, TBX_FIELD_NULLABLE),
     FIELD(TbxVmRecord, description, TBX_FIELD_STRING, TBX_FIELD_REQUIRED),
+    FIELD(TbxVmRecord, labels, TBX_FIELD_MAP, 0),
+    FIELD(TbxVmRecord, notes, TBX_FIELD_STRING, 0),
+    FIELD(TbxVmRecord, autostart, TBX_FIELD_BOOLEAN, 0),
+    FIELD(TbxVmRecord, autostart_delay, TBX_FIELD_INTEGER, 0),
+    FIELD(TbxVmRecord, start_order, TBX_FIELD_INTEGER, 0),
+    {"restart_policy", TBX_FIELD_ENUM, 0, G_STRUCT_OFFSET(TbxVmRecord, restart_policy),
+     &policy_words},
+    FIELD(TbxVmRecord, stop_timeout, TBX_FIELD_INTEGER, 0),
+    FIELD(TbxVmRecord, pending, TBX_FIELD_STRINGS, 0),
+    {"broken", TBX_FIELD_OBJECT, TBX_FIELD_NULLABLE, G_STRUCT_OFFSET(TbxVmRecord, broken), NULL,
+     &problem_type},
     FIELD(TbxVmRecord, created_at, TBX_FIELD_TIME, TBX_FIELD_REQUIRED),
     FIELD(TbxVmRecord, last_boot_time, TBX_FIELD_TIME, TBX_FIELD_NULLABLE),
     FIELD(TbxVmRecord, started_at, TBX_FIELD_TIME, TBX_FIELD_NULLABLE),
@@ -108,6 +131,14 @@ static const TbxField spec_fields[] = {
     FIELD(TbxVmSpec, cpu_count, TBX_FIELD_INTEGER, TBX_FIELD_NULLABLE),
     FIELD(TbxVmSpec, cmdline, TBX_FIELD_STRING, TBX_FIELD_NULLABLE),
     FIELD(TbxVmSpec, description, TBX_FIELD_STRING, TBX_FIELD_NULLABLE),
+    FIELD(TbxVmSpec, labels, TBX_FIELD_MAP, TBX_FIELD_NULLABLE | TBX_FIELD_CHANGES),
+    FIELD(TbxVmSpec, notes, TBX_FIELD_STRING, TBX_FIELD_NULLABLE),
+    FIELD(TbxVmSpec, autostart, TBX_FIELD_BOOLEAN, TBX_FIELD_NULLABLE),
+    FIELD(TbxVmSpec, autostart_delay, TBX_FIELD_INTEGER, TBX_FIELD_NULLABLE),
+    FIELD(TbxVmSpec, start_order, TBX_FIELD_INTEGER, TBX_FIELD_NULLABLE),
+    {"restart_policy", TBX_FIELD_ENUM, TBX_FIELD_NULLABLE,
+     G_STRUCT_OFFSET(TbxVmSpec, restart_policy), &policy_words},
+    FIELD(TbxVmSpec, stop_timeout, TBX_FIELD_INTEGER, TBX_FIELD_NULLABLE),
 };
 
 static const TbxRecordType spec_type = {
@@ -241,15 +272,45 @@ TbxVmSpec *tbx_vm_spec_from_json(JsonObject *object, GError **error)
     return g_steal_pointer(&self);
 }
 
+/* A member that is set is written whatever its value: no = false here, not "none". */
 JsonObject *tbx_vm_spec_to_json(const TbxVmSpec *self)
 {
     JsonObject *object = tbx_record_encode(&spec_type, self, self->present & ~self->reset);
 
+    if (self->present & ~self->reset & TBX_VM_SPEC_AUTOSTART)
+        json_object_set_boolean_member(object, "autostart", self->autostart);
+    if (self->present & ~self->reset & TBX_VM_SPEC_AUTOSTART_DELAY)
+        json_object_set_int_member(object, "autostart_delay", self->autostart_delay);
+    if (self->present & ~self->reset & TBX_VM_SPEC_START_ORDER)
+        json_object_set_int_member(object, "start_order", self->start_order);
     for (gsize i = 0; i < G_N_ELEMENTS(spec_fields); i++) {
         if (self->reset >> i & 1)
             json_object_set_null_member(object, spec_fields[i].name);
     }
     return object;
+}
+
+gboolean tbx_vm_spec_reset(TbxVmSpec *self, const char *field, GError **error)
+{
+    g_autoptr(GString) known = g_string_new(NULL);
+
+    for (gsize i = 0; i < G_N_ELEMENTS(spec_fields); i++) {
+        guint64 bit = G_GUINT64_CONSTANT(1) << i;
+        if (!(spec_fields[i].flags & TBX_FIELD_NULLABLE)) {
+            if (strcmp(spec_fields[i].name, field) != 0)
+                continue;
+            tbx_error_set(error, "field-invalid", field, "%s has no default to go back to", field);
+            return FALSE;
+        }
+        if (strcmp(spec_fields[i].name, field) == 0) {
+            self->present |= bit;
+            self->reset |= bit;
+            return TRUE;
+        }
+        g_string_append_printf(known, "%s%s", known->len ? ", " : "", spec_fields[i].name);
+    }
+    tbx_error_set(error, "field-unknown", field, "%s is unknown; there are %s", field, known->str);
+    return FALSE;
 }
 
 gboolean tbx_vm_name_check(const char *name, GError **error)
@@ -339,24 +400,105 @@ static gboolean check_cmdline(const char *cmdline, GError **error)
     return TRUE;
 }
 
-static gboolean check_description(const char *description, GError **error)
+/* Free text; lines and tabs in it only if @has_lines. */
+static gboolean check_text(const char *field, const char *text, gsize maximum, gboolean has_lines,
+                           GError **error)
 {
     const char *rule = NULL;
+    gsize length = strlen(text);
 
-    if (strlen(description) > TBX_VM_DESCRIPTION_MAX)
-        rule = "is longer than 4096 bytes";
-    else if (!g_utf8_validate(description, -1, NULL))
+    if (length > maximum) {
+        tbx_error_set(error, "field-invalid", field,
+                      "%s has %" G_GSIZE_FORMAT " bytes, the most is %" G_GSIZE_FORMAT, field,
+                      length, maximum);
+        return FALSE;
+    }
+    if (!g_utf8_validate(text, -1, NULL))
         rule = "is not UTF-8";
-    for (const char *p = description; !rule && *p; p = g_utf8_next_char(p)) {
+    for (const char *p = text; !rule && *p; p = g_utf8_next_char(p)) {
         gunichar character = g_utf8_get_char(p);
-        if (g_unichar_iscntrl(character) && character != '\n' && character != '\t')
+        if (g_unichar_iscntrl(character) &&
+            !(has_lines && (character == '\n' || character == '\t')))
             rule = "holds a control character";
     }
     if (!rule)
         return TRUE;
-    tbx_error_set(error, "field-invalid", "description", "description %s", rule);
+    tbx_error_set(error, "field-invalid", field, "%s %s", field, rule);
     return FALSE;
 }
+
+/* ---- labels -------------------------------------------------------------------------------- */
+
+static gboolean check_label_key(const char *key, GError **error)
+{
+    gsize length = strlen(key);
+    const char *rule = NULL;
+
+    if (length == 0 || length > TBX_VM_LABEL_KEY_MAX)
+        rule = "it must have 1 to 63 characters";
+    else if (!g_ascii_islower(key[0]) && !g_ascii_isdigit(key[0]))
+        rule = "it must begin with a small letter or a digit";
+    for (gsize i = 0; !rule && i < length; i++) {
+        if (!g_ascii_islower(key[i]) && !g_ascii_isdigit(key[i]) && !strchr("._/-", key[i]))
+            rule = "only small letters a to z, digits and . _ / - are allowed";
+    }
+    if (!rule)
+        return TRUE;
+
+    g_autofree char *shown = g_utf8_make_valid(key, (gssize)MIN(length, 80));
+    g_autofree char *field = g_strconcat("labels.", shown, NULL);
+    tbx_error_set(error, "field-invalid", field, "%s cannot be used as a label: %s", field, rule);
+    return FALSE;
+}
+
+gboolean tbx_vm_labels_check(GHashTable *labels, GError **error)
+{
+    g_autofree const char **keys = tbx_map_list_keys(labels);
+    gsize count = 0, size = 0;
+
+    for (gsize i = 0; keys[i]; i++) {
+        const char *value = g_hash_table_lookup(labels, keys[i]);
+        g_autofree char *field = NULL;
+
+        if (!check_label_key(keys[i], error))
+            return FALSE;
+        field = g_strconcat("labels.", keys[i], NULL);
+        if (value && !check_text(field, value, TBX_VM_LABEL_VALUE_MAX, FALSE, error))
+            return FALSE;
+        if (value) {
+            count++;
+            size += strlen(keys[i]) + strlen(value);
+        }
+    }
+    if (count <= TBX_VM_LABELS_MAX && size <= TBX_VM_LABELS_SIZE_MAX)
+        return TRUE;
+    tbx_error_set(error, "field-invalid", "labels",
+                  "labels: %" G_GSIZE_FORMAT " with %" G_GSIZE_FORMAT
+                  " bytes; at most %d with %d bytes can be kept",
+                  count, size, TBX_VM_LABELS_MAX, TBX_VM_LABELS_SIZE_MAX);
+    return FALSE;
+}
+
+GHashTable *tbx_vm_labels_merge(GHashTable *labels, const TbxVmSpec *spec, GError **error)
+{
+    gboolean is_reset = (spec->reset & TBX_VM_SPEC_LABELS) != 0;
+    g_autoptr(GHashTable) merged = is_reset || !labels ? tbx_map_new() : tbx_map_copy(labels);
+    GHashTableIter iter;
+    gpointer key, value;
+
+    if (spec->present & ~spec->reset & TBX_VM_SPEC_LABELS && spec->labels) {
+        g_hash_table_iter_init(&iter, spec->labels);
+        while (g_hash_table_iter_next(&iter, &key, &value)) {
+            if (value)
+                g_hash_table_replace(merged, g_strdup(key), g_strdup(value));
+            else
+                g_hash_table_remove(merged, key);
+        }
+    }
+    return tbx_vm_labels_check(merged, error) ? g_steal_pointer(&merged) : NULL;
+}
+
+/* ---- checking ------------------------------------------------------------------------------ */
 
 gboolean tbx_vm_spec_validate(const TbxVmSpec *self, GError **error)
 {
@@ -377,7 +519,29 @@ gboolean tbx_vm_spec_validate(const TbxVmSpec *self, GError **error)
         return FALSE;
     if (given & TBX_VM_SPEC_CMDLINE && !check_cmdline(self->cmdline, error))
         return FALSE;
-    return !(given & TBX_VM_SPEC_DESCRIPTION) || check_description(self->description, error);
+    if (given & TBX_VM_SPEC_DESCRIPTION &&
+        !check_text("description", self->description, TBX_VM_DESCRIPTION_MAX, TRUE, error))
+        return FALSE;
+    if (given & TBX_VM_SPEC_NOTES &&
+        !check_text("notes", self->notes, TBX_VM_NOTES_MAX, TRUE, error))
+        return FALSE;
+    if (given & TBX_VM_SPEC_AUTOSTART_DELAY &&
+        !check_range("autostart_delay", self->autostart_delay, 0, TBX_AUTOSTART_DELAY_MAX, error))
+        return FALSE;
+    if (given & TBX_VM_SPEC_START_ORDER &&
+        !check_range("start_order", self->start_order, 0, TBX_START_ORDER_MAX, error))
+        return FALSE;
+    if (given & TBX_VM_SPEC_RESTART_POLICY &&
+        (self->restart_policy <= TENBOX_RESTART_POLICY_UNKNOWN ||
+         self->restart_policy > TENBOX_RESTART_POLICY_ALWAYS)) {
+        tbx_error_set(error, "field-invalid", "restart_policy",
+                      "restart_policy must be no, on-failure or always");
+        return FALSE;
+    }
+    if (given & TBX_VM_SPEC_STOP_TIMEOUT &&
+        !check_range("stop_timeout", self->stop_timeout, 1, TBX_STOP_TIMEOUT_MAX, error))
+        return FALSE;
+    return !(given & TBX_VM_SPEC_LABELS) || tbx_vm_labels_check(self->labels, error);
 }
 
 gboolean tbx_vm_spec_validate_create(const TbxVmSpec *self, GError **error)

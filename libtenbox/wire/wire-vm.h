@@ -24,6 +24,17 @@ G_BEGIN_DECLS
 #define TBX_VM_CPU_COUNT_MAX     64
 #define TBX_STOP_TIMEOUT_DEFAULT 30
 #define TBX_STOP_TIMEOUT_MAX     3600
+#define TBX_AUTOSTART_DELAY_MAX  3600
+#define TBX_START_ORDER_DEFAULT  100
+#define TBX_START_ORDER_MAX      1000
+
+/* What is free text is bounded so that the largest document of a VM, with each character escaped, still
+ * fits into one frame of the WebSocket (TBX_STREAM_PAYLOAD_MAX). */
+#define TBX_VM_NOTES_MAX       16384
+#define TBX_VM_LABELS_MAX      64
+#define TBX_VM_LABELS_SIZE_MAX 4096 /* all keys and values */
+#define TBX_VM_LABEL_KEY_MAX   63
+#define TBX_VM_LABEL_VALUE_MAX 255
 
 /* {"id","kind"} of the operation that runs on a VM. */
 typedef struct {
@@ -54,10 +65,20 @@ struct _TbxVmRecord {
     int state; /* TenboxVmState */
     gint64 memory_mb;
     gint64 cpu_count;
-    char *cmdline;     /* never NULL once complete, "" = the default of the architecture */
-    char *kernel;      /* file name in the VM's folder */
-    char *initrd;      /* nullable */
-    char *description; /* "" when there is none */
+    char *cmdline;      /* never NULL once complete, "" = the default of the architecture */
+    char *kernel;       /* file name in the VM's folder */
+    char *initrd;       /* nullable */
+    char *description;  /* "" when there is none */
+    GHashTable *labels; /* nullable: none; strings by strings */
+    char *notes;        /* "" when there are none */
+    gboolean autostart;
+    gint64 autostart_delay; /* seconds */
+    gint64 start_order;
+    int restart_policy;  /* TenboxRestartPolicy */
+    gint64 stop_timeout; /* seconds that a stop without a time-out of its own gives the guest */
+    /* Members whose value is another one than that of the process that runs; NULL: none. */
+    char **pending;
+    TbxVmProblem *broken; /* nullable: why vm.json cannot be used */
     gint64 created_at;
     gint64 last_boot_time;        /* last start of a run, also after it ended; 0 = never */
     gint64 started_at;            /* 0 = does not run */
@@ -102,6 +123,13 @@ typedef enum {
     TBX_VM_SPEC_CPU_COUNT = 1 << 4,
     TBX_VM_SPEC_CMDLINE = 1 << 5,
     TBX_VM_SPEC_DESCRIPTION = 1 << 6,
+    TBX_VM_SPEC_LABELS = 1 << 7,
+    TBX_VM_SPEC_NOTES = 1 << 8,
+    TBX_VM_SPEC_AUTOSTART = 1 << 9,
+    TBX_VM_SPEC_AUTOSTART_DELAY = 1 << 10,
+    TBX_VM_SPEC_START_ORDER = 1 << 11,
+    TBX_VM_SPEC_RESTART_POLICY = 1 << 12,
+    TBX_VM_SPEC_STOP_TIMEOUT = 1 << 13,
 } TbxVmSpecFields;
 
 /* Body of POST /v1/vms and PATCH /v1/vms/{vm}. Members without their bit in `present` are unset. */
@@ -116,6 +144,15 @@ struct _TbxVmSpec {
     gint64 cpu_count;
     char *cmdline;
     char *description;
+    /* What shall change of the labels: a value of NULL takes the key away, keys that are not here stay.
+     * Reset = no label at all. */
+    GHashTable *labels;
+    char *notes;
+    gboolean autostart;
+    gint64 autostart_delay;
+    gint64 start_order;
+    int restart_policy; /* TenboxRestartPolicy */
+    gint64 stop_timeout;
 };
 
 TbxVmSpec *tbx_vm_spec_new(void);
@@ -136,6 +173,18 @@ gboolean tbx_vm_spec_validate(const TbxVmSpec *self, GError **error);
 /* Checks in addition that what a creation needs is there: name and kernel. */
 gboolean tbx_vm_spec_validate_create(const TbxVmSpec *self, GError **error);
 
+/* Sets the member called @field back to its default, as null does in JSON. "field-unknown", and
+ * "field-invalid" for name and kernel, which have none. */
+gboolean tbx_vm_spec_reset(TbxVmSpec *self, const char *field, GError **error);
+
+/* What @labels (nullable: none) become by the changes of @spec, which may hold none: (transfer full), a
+ * map. "field-invalid" when there are too many then. */
+GHashTable *tbx_vm_labels_merge(GHashTable *labels, const TbxVmSpec *spec, GError **error);
+
+/* Rules of keys, values and their number; NULL values and a NULL map are fine. "field-invalid" with the
+ * field labels.KEY or labels. */
+gboolean tbx_vm_labels_check(GHashTable *labels, GError **error);
+
 /* "name-invalid" saying which rule @name breaks. */
 gboolean tbx_vm_name_check(const char *name, GError **error);
 
@@ -145,7 +194,7 @@ gboolean tbx_vm_id_is_valid(const char *text);
 /* Options of an action: {"force","timeout"}. */
 typedef struct {
     gboolean force;
-    gint64 timeout; /* seconds; -1 = TBX_STOP_TIMEOUT_DEFAULT */
+    gint64 timeout; /* seconds; -1 = the VM's stop_timeout */
 } TbxActionOptions;
 
 #define TBX_ACTION_OPTIONS_DEFAULT ((TbxActionOptions){.force = FALSE, .timeout = -1})

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "libtenbox/wire/json-guard.h"
+#include "libtenbox/wire/stream.h"
 #include "libtenbox/wire/wire-error.h"
 #include "libtenbox/wire/wire-event.h"
 #include "libtenbox/wire/wire-operation.h"
@@ -65,6 +66,10 @@ static TbxVmRecord *new_stopped(void)
     vm->cmdline = g_strdup("");
     vm->kernel = g_strdup("kernel");
     vm->description = g_strdup("");
+    vm->notes = g_strdup("");
+    vm->start_order = 100;
+    vm->restart_policy = TENBOX_RESTART_POLICY_NO;
+    vm->stop_timeout = 30;
     vm->created_at = NOON;
     vm->generation = 1;
     return vm;
@@ -80,6 +85,20 @@ static TbxVmRecord *new_full(void)
     vm->initrd = g_strdup("initrd");
     g_free(vm->description);
     vm->description = g_strdup("for caf\xc3\xa9\n\ttests");
+    vm->labels = tbx_map_new();
+    g_hash_table_insert(vm->labels, g_strdup("team/web"), g_strdup("caf\xc3\xa9"));
+    g_hash_table_insert(vm->labels, g_strdup("env"), g_strdup(""));
+    g_free(vm->notes);
+    vm->notes = g_strdup("first\nsecond");
+    vm->autostart = TRUE;
+    vm->autostart_delay = 5;
+    vm->start_order = 0;
+    vm->restart_policy = TENBOX_RESTART_POLICY_ON_FAILURE;
+    vm->stop_timeout = 90;
+    vm->pending = g_strsplit("memory_mb,kernel", ",", 0);
+    vm->broken = g_new0(TbxVmProblem, 1);
+    vm->broken->code = g_strdup("json-invalid");
+    vm->broken->detail = g_strdup("vm.json: it ends too early");
     vm->last_boot_time = NOON + 1000000;
     vm->started_at = NOON + 2000000;
     vm->shutdown_requested_at = NOON + 3000000;
@@ -152,6 +171,15 @@ static void test_vm_equal(void)
     DIFFERS(other->shutdown_requested_at = 0);
     DIFFERS(g_clear_pointer(&other->initrd, g_free));
     DIFFERS(other->operation->kind[0] = 'x');
+    DIFFERS(g_hash_table_remove(other->labels, "env"));
+    DIFFERS(g_hash_table_replace(other->labels, g_strdup("env"), g_strdup("x")));
+    DIFFERS(g_clear_pointer(&other->labels, g_hash_table_unref));
+    DIFFERS(other->notes[0] = 'x');
+    DIFFERS(other->autostart = FALSE);
+    DIFFERS(other->restart_policy = TENBOX_RESTART_POLICY_ALWAYS);
+    DIFFERS(other->pending[1][0] = 'x');
+    DIFFERS(g_clear_pointer(&other->pending, g_strfreev));
+    DIFFERS(g_clear_pointer(&other->broken->code, g_free));
     DIFFERS(other->last_exit->exit_code = 0);
     DIFFERS(other->last_error->field[0] = 'x');
     g_autoptr(TbxVmRecord) later = tbx_vm_record_copy(vm);
@@ -166,7 +194,9 @@ static void test_spec(void)
 
     spec->present = TBX_VM_SPEC_NAME | TBX_VM_SPEC_KERNEL | TBX_VM_SPEC_INITRD |
                     TBX_VM_SPEC_MEMORY_MB | TBX_VM_SPEC_CPU_COUNT | TBX_VM_SPEC_CMDLINE |
-                    TBX_VM_SPEC_DESCRIPTION;
+                    TBX_VM_SPEC_DESCRIPTION | TBX_VM_SPEC_LABELS | TBX_VM_SPEC_NOTES |
+                    TBX_VM_SPEC_AUTOSTART | TBX_VM_SPEC_AUTOSTART_DELAY | TBX_VM_SPEC_START_ORDER |
+                    TBX_VM_SPEC_RESTART_POLICY | TBX_VM_SPEC_STOP_TIMEOUT;
     spec->name = g_strdup("web-1");
     spec->kernel = g_strdup("/boot/vmlinuz");
     spec->initrd = g_strdup("/boot/initrd");
@@ -174,6 +204,14 @@ static void test_spec(void)
     spec->cpu_count = 2;
     spec->cmdline = g_strdup("quiet");
     spec->description = g_strdup("d");
+    spec->labels = tbx_map_new();
+    g_hash_table_insert(spec->labels, g_strdup("env"), g_strdup("test"));
+    spec->notes = g_strdup("n");
+    spec->autostart = TRUE;
+    spec->autostart_delay = 1;
+    spec->start_order = 2;
+    spec->restart_policy = TENBOX_RESTART_POLICY_ALWAYS;
+    spec->stop_timeout = 3;
     check_golden("create-full.json", tbx_vm_spec_to_json(spec));
     g_autoptr(JsonObject) object = read_golden("create-full.json");
     g_autoptr(TbxVmSpec) read = tbx_vm_spec_from_json(object, &error);
@@ -184,7 +222,64 @@ static void test_spec(void)
     patch->present = TBX_VM_SPEC_INITRD | TBX_VM_SPEC_MEMORY_MB | TBX_VM_SPEC_CMDLINE;
     patch->reset = TBX_VM_SPEC_INITRD | TBX_VM_SPEC_MEMORY_MB;
     patch->cmdline = g_strdup("");
+    /* What is set to nothing is no null. */
+    patch->present |= TBX_VM_SPEC_LABELS | TBX_VM_SPEC_AUTOSTART | TBX_VM_SPEC_AUTOSTART_DELAY |
+                      TBX_VM_SPEC_START_ORDER;
+    patch->labels = tbx_map_new();
+    g_hash_table_insert(patch->labels, g_strdup("env"), NULL);
+    g_hash_table_insert(patch->labels, g_strdup("a"), g_strdup(""));
     check_golden("update.json", tbx_vm_spec_to_json(patch));
+    g_autoptr(JsonObject) patch_object = read_golden("update.json");
+    g_autoptr(TbxVmSpec) patch_read = tbx_vm_spec_from_json(patch_object, &error);
+    g_assert_no_error(error);
+    check_golden("update.json", tbx_vm_spec_to_json(patch_read));
+    g_assert_cmpuint(patch_read->present, ==, patch->present);
+    g_assert_cmpuint(patch_read->reset, ==, patch->reset);
+}
+
+static char *fill(gsize length, char byte)
+{
+    return g_strnfill(length, byte);
+}
+
+/* The largest document that the rules of the members allow still fits into one frame, as an event. */
+static void test_largest(void)
+{
+    g_autoptr(TbxVmRecord) vm = new_full();
+    g_autoptr(TbxEventRecord) event = tbx_event_record_new();
+    g_autofree char *name = fill(TBX_VM_NAME_MAX, 'n');
+    gsize left = TBX_VM_LABELS_SIZE_MAX, length;
+
+    g_hash_table_remove_all(vm->labels);
+    for (int i = 0; i < TBX_VM_LABELS_MAX; i++) {
+        char *key = g_strdup_printf("%02d", i);
+        gsize size =
+            MIN((gsize)TBX_VM_LABEL_VALUE_MAX, left - strlen(key) * (gsize)(TBX_VM_LABELS_MAX - i));
+        g_hash_table_insert(vm->labels, key, fill(size, '"'));
+        left -= size + strlen(key);
+    }
+    g_assert_true(tbx_vm_labels_check(vm->labels, NULL));
+    g_hash_table_replace(vm->labels, g_strdup("00"), fill(left + TBX_VM_LABEL_VALUE_MAX + 1, '"'));
+    g_assert_false(tbx_vm_labels_check(vm->labels, NULL));
+    g_hash_table_replace(vm->labels, g_strdup("00"), fill(TBX_VM_LABEL_VALUE_MAX, '"'));
+#define LARGEST(member, size) (g_free(vm->member), vm->member = fill(size, '\\'))
+    g_free(vm->name);
+    vm->name = g_steal_pointer(&name);
+    LARGEST(cmdline, TBX_VM_CMDLINE_MAX);
+    LARGEST(description, TBX_VM_DESCRIPTION_MAX);
+    LARGEST(notes, TBX_VM_NOTES_MAX);
+    LARGEST(last_error->detail, 512);
+    LARGEST(last_exit->detail, 512);
+#undef LARGEST
+    event->type = g_strdup(TBX_EVENT_VM_CHANGED);
+    event->epoch = g_uuid_string_random();
+    event->sequence = G_MAXINT64;
+    event->time = NOON;
+    event->vm_id = g_strdup(vm->id);
+    event->vm = tbx_vm_record_ref(vm);
+    g_autoptr(JsonObject) object = tbx_event_record_to_json(event);
+    g_autofree char *text = tbx_json_print_object(object, &length);
+    g_assert_cmpuint(length, <=, TBX_STREAM_PAYLOAD_MAX);
 }
 
 static TbxOperationRecord *new_operation(gboolean failed)
@@ -314,6 +409,7 @@ int main(int argc, char **argv)
     g_test_add_func("/records/vm", test_vm);
     g_test_add_func("/records/vm-equal", test_vm_equal);
     g_test_add_func("/records/spec", test_spec);
+    g_test_add_func("/records/largest", test_largest);
     g_test_add_func("/records/operation", test_operation);
     g_test_add_func("/records/event", test_event);
     g_test_add_func("/records/problem", test_problem);

@@ -69,6 +69,24 @@ static const struct {
     {"{\"cmdline\":\"\\u00e4\"}", "field-invalid", "cmdline"},
     {"{\"description\":\"\\u0007\"}", "field-invalid", "description"},
     {"{\"description\":{}}", "field-invalid", "description"},
+    {"{\"notes\":\"\\u0001\"}", "field-invalid", "notes"},
+    {"{\"labels\":[]}", "field-invalid", "labels"},
+    {"{\"labels\":{\"a\":1}}", "field-invalid", "labels.a"},
+    {"{\"labels\":{\"\":\"\"}}", "field-invalid", "labels."},
+    {"{\"labels\":{\"A\":\"\"}}", "field-invalid", "labels.A"},
+    {"{\"labels\":{\"-a\":\"\"}}", "field-invalid", "labels.-a"},
+    {"{\"labels\":{\"a b\":null}}", "field-invalid", "labels.a b"},
+    {"{\"labels\":{\"a\":\"x\\ny\"}}", "field-invalid", "labels.a"},
+    {"{\"autostart\":1}", "field-invalid", "autostart"},
+    {"{\"autostart_delay\":-1}", "field-invalid", "autostart_delay"},
+    {"{\"autostart_delay\":3601}", "field-invalid", "autostart_delay"},
+    {"{\"start_order\":1001}", "field-invalid", "start_order"},
+    {"{\"restart_policy\":\"often\"}", "field-invalid", "restart_policy"},
+    {"{\"restart_policy\":\"unknown\"}", "field-invalid", "restart_policy"},
+    {"{\"stop_timeout\":0}", "field-invalid", "stop_timeout"},
+    {"{\"stop_timeout\":3601}", "field-invalid", "stop_timeout"},
+    {"{\"pending\":[]}", "field-unknown", "pending"},
+    {"{\"broken\":null}", "field-unknown", "broken"},
 };
 
 static JsonObject *parse(const char *text)
@@ -149,6 +167,59 @@ static void test_builder(void)
     tenbox_vm_config_builder_set_initrd(builder, "initrd.img");
     g_assert_null(tenbox_vm_config_builder_build(builder, &error));
     assert_refused(&error, "field-invalid", "initrd");
+}
+
+/* Everything the builder can set arrives in JSON, and comes back from it. */
+static void test_builder_json(void)
+{
+    const char *expected =
+        "{\"labels\":{\"env\":\"test\",\"old\":null},\"notes\":\"\",\"autostart\":false,"
+        "\"autostart_delay\":0,\"start_order\":0,\"restart_policy\":\"on-failure\","
+        "\"stop_timeout\":5}";
+    g_autoptr(TenboxVmConfigBuilder) builder = tenbox_vm_config_builder_new();
+    g_autoptr(GError) error = NULL;
+
+    tenbox_vm_config_builder_set_label(builder, "env", "test");
+    tenbox_vm_config_builder_set_label(builder, "old", NULL);
+    tenbox_vm_config_builder_set_notes(builder, "");
+    tenbox_vm_config_builder_set_autostart(builder, FALSE);
+    tenbox_vm_config_builder_set_autostart_delay(builder, 0);
+    tenbox_vm_config_builder_set_start_order(builder, 0);
+    tenbox_vm_config_builder_set_restart_policy(builder, TENBOX_RESTART_POLICY_ON_FAILURE);
+    tenbox_vm_config_builder_set_stop_timeout(builder, 5);
+    g_autoptr(TenboxVmConfig) config = tenbox_vm_config_builder_build(builder, &error);
+    g_assert_no_error(error);
+    g_autofree char *json = tenbox_vm_config_dup_json(config);
+    g_assert_cmpstr(json, ==, expected);
+
+    /* The value does not change with the builder's labels either. */
+    tenbox_vm_config_builder_set_label(builder, "env", "other");
+    g_autofree char *same = tenbox_vm_config_dup_json(config);
+    g_assert_cmpstr(same, ==, expected);
+
+    g_autoptr(TenboxVmConfig) read = tenbox_vm_config_new_from_json(expected, &error);
+    g_assert_no_error(error);
+    g_autofree char *again = tenbox_vm_config_dup_json(read);
+    g_assert_cmpstr(again, ==, expected);
+    g_assert_null(tenbox_vm_config_new_from_json("{\"labels\":7}", &error));
+    assert_refused(&error, "field-invalid", "labels");
+    g_assert_null(tenbox_vm_config_new_from_json("{", &error));
+    g_assert_cmpstr(tenbox_error_get_code(error), ==, "json-invalid");
+    g_clear_error(&error);
+
+    /* Back to the default, and set again: the last word counts. */
+    g_assert_true(tenbox_vm_config_builder_reset(builder, "labels", &error));
+    g_assert_true(tenbox_vm_config_builder_reset(builder, "stop_timeout", &error));
+    tenbox_vm_config_builder_set_stop_timeout(builder, 7);
+    g_assert_false(tenbox_vm_config_builder_reset(builder, "kernel", &error));
+    assert_refused(&error, "field-invalid", "kernel");
+    g_assert_false(tenbox_vm_config_builder_reset(builder, "state", &error));
+    assert_refused(&error, "field-unknown", "state");
+    g_autoptr(TenboxVmConfig) reset = tenbox_vm_config_builder_build(builder, &error);
+    g_assert_no_error(error);
+    g_autofree char *reset_json = tenbox_vm_config_dup_json(reset);
+    g_assert_nonnull(strstr(reset_json, "\"labels\":null"));
+    g_assert_nonnull(strstr(reset_json, "\"stop_timeout\":7"));
 }
 
 static void test_action_options(void)
@@ -268,6 +339,7 @@ int main(int argc, char **argv)
     g_test_add_func("/config/refusals", test_refusals);
     g_test_add_func("/config/presence", test_presence);
     g_test_add_func("/config/builder", test_builder);
+    g_test_add_func("/config/builder-json", test_builder_json);
     g_test_add_func("/config/action-options", test_action_options);
     g_test_add_func("/config/ids", test_ids);
     g_test_add_func("/uri/drivers", test_uris);

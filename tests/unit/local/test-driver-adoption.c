@@ -360,6 +360,24 @@ static void test_broken(void)
          "cmdline"},
         {"{\"name\":\"x\",\"kernel\":\"kernel\",\"creation_time\":-1}", "field-invalid",
          "creation_time"},
+        {"{\"name\":\"x\",\"kernel\":\"kernel\",\"schema_version\":2}", "unsupported",
+         "schema_version"},
+        {"{\"schema_version\":9223372036854775807,\"name\":[]}", "unsupported", "schema_version"},
+        {"{\"name\":\"x\",\"kernel\":\"kernel\",\"schema_version\":0}", "field-invalid",
+         "schema_version"},
+        {"{\"name\":\"x\",\"kernel\":\"kernel\",\"schema_version\":\"1\"}", "field-invalid",
+         "schema_version"},
+        {"{\"name\":\"x\",\"kernel\":\"kernel\",\"labels\":[]}", "field-invalid", "labels"},
+        {"{\"name\":\"x\",\"kernel\":\"kernel\",\"labels\":{\"a\":1}}", "field-invalid", "labels"},
+        {"{\"name\":\"x\",\"kernel\":\"kernel\",\"labels\":{\"A\":\"\"}}", "field-invalid",
+         "labels.A"},
+        {"{\"name\":\"x\",\"kernel\":\"kernel\",\"autostart\":1}", "field-invalid", "autostart"},
+        {"{\"name\":\"x\",\"kernel\":\"kernel\",\"restart_policy\":\"often\"}", "field-invalid",
+         "restart_policy"},
+        {"{\"name\":\"x\",\"kernel\":\"kernel\",\"stop_timeout\":0}", "field-invalid",
+         "stop_timeout"},
+        {"{\"name\":\"x\",\"kernel\":\"kernel\",\"start_order\":1001}", "field-invalid",
+         "start_order"},
         /* a name that another VM has */
         {"{\"name\":\"sound\",\"kernel\":\"kernel\"}", "vm-exists", "name"},
     };
@@ -375,6 +393,7 @@ static void test_broken(void)
     path = vm_path(&harness, broken, "vm.json");
     for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autoptr(TbxVmRecord) record = NULL;
+        g_autoptr(TbxVmSpec) spec = tbx_vm_spec_new();
         g_autoptr(GError) error = NULL;
         g_autofree char *after = NULL;
 
@@ -385,10 +404,13 @@ static void test_broken(void)
         harness_open(&harness);
         record = get_vm(&harness, broken);
         g_assert_cmpint(record->state, ==, TENBOX_VM_STATE_STOPPED);
-        g_assert_cmpstr(record->last_error->code, ==, cases[i].slug);
-        g_assert_cmpstr(record->last_error->field, ==, cases[i].field);
+        g_assert_nonnull(record->broken);
+        g_assert_cmpstr(record->broken->code, ==, cases[i].slug);
+        g_assert_cmpstr(record->broken->field, ==, cases[i].field);
         g_assert_null(begin(&harness, broken, START, FALSE, -1, &error));
-        assert_error(&error, cases[i].slug, cases[i].field);
+        assert_error(&error, "vm-broken", cases[i].field);
+        g_assert_null(try_update(&harness, broken, spec, &error));
+        assert_error(&error, "vm-broken", cases[i].field);
         /* The other VM is not concerned, and the file is as it was. */
         g_assert_cmpint(get_state(&harness, "sound"), ==, TENBOX_VM_STATE_STOPPED);
         g_assert_true(g_file_get_contents(path, &after, NULL, NULL));

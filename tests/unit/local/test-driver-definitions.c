@@ -8,6 +8,7 @@
 
 #include "libtenbox/local/definition.h"
 #include "libtenbox/local/host.h"
+#include "libtenbox/wire/json-guard.h"
 #include "tests/unit/local/harness.h"
 
 /* ---- creating and changing ---------------------------------------------------------------- */
@@ -204,6 +205,19 @@ static void test_create_undone(void)
     harness_fini(&harness);
 }
 
+/* A change as a client would send it. */
+static TbxVmSpec *spec_parse(const char *text)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(JsonObject) object = tbx_json_guard_parse_object(text, strlen(text), &error);
+    TbxVmSpec *spec;
+
+    g_assert_no_error(error);
+    spec = tbx_vm_spec_from_json(object, &error);
+    g_assert_no_error(error);
+    return spec;
+}
+
 static void test_update(void)
 {
     Harness harness;
@@ -313,6 +327,158 @@ static void test_update(void)
     harness_fini(&harness);
 }
 
+/* Labels, notes and what the daemon does by itself: set, changed, set back, and found by the next driver.
+ * All of it may change while the VM runs. */
+static void test_members(void)
+{
+    Harness harness;
+    g_autofree char *id = NULL;
+    g_autofree char *path = NULL;
+    g_autofree char *content = NULL;
+    g_autoptr(GError) error = NULL;
+
+    harness_init(&harness);
+    id = create_vm(&harness, "one", NULL);
+    {
+        g_autoptr(TbxVmRecord) record = get_vm(&harness, "one");
+
+        g_assert_cmpuint(g_hash_table_size(record->labels), ==, 0);
+        g_assert_cmpstr(record->notes, ==, "");
+        g_assert_false(record->autostart);
+        g_assert_cmpint(record->start_order, ==, 100);
+        g_assert_cmpint(record->restart_policy, ==, TENBOX_RESTART_POLICY_NO);
+        g_assert_cmpint(record->stop_timeout, ==, 30);
+        g_assert_null(record->broken);
+    }
+    run_ok(&harness, "one", START, FALSE);
+    for (int i = 0; i < 3; i++) {
+        static const char *const patches[] = {
+            "{\"labels\":{\"a\":\"1\",\"b\":\"2\"},\"notes\":\"x\\ny\",\"autostart\":true,"
+            "\"autostart_delay\":9,\"start_order\":7,\"restart_policy\":\"always\","
+            "\"stop_timeout\":77}",
+            "{\"labels\":{\"a\":null,\"c\":\"3\"},\"autostart\":null,\"stop_timeout\":null}",
+            "{\"labels\":null,\"notes\":null,\"start_order\":null,\"restart_policy\":null}",
+        };
+        g_autoptr(TbxVmSpec) spec = spec_parse(patches[i]);
+        g_autoptr(TbxVmRecord) record = try_update(&harness, "one", spec, &error);
+        GHashTable *labels;
+
+        g_assert_no_error(error);
+        if (i == 1) {
+            g_clear_pointer(&record, tbx_vm_record_unref);
+            harness_close(&harness);
+            harness_open(&harness);
+            record = get_vm(&harness, "one");
+        }
+        labels = record->labels;
+        g_assert_cmpuint(g_hash_table_size(labels), ==, i == 2 ? 0 : 2);
+        if (i < 2)
+            g_assert_cmpstr(g_hash_table_lookup(labels, "b"), ==, "2");
+        g_assert_cmpstr(g_hash_table_lookup(labels, i == 0 ? "a" : "c"), ==,
+                        i == 0   ? "1"
+                        : i == 1 ? "3"
+                                 : NULL);
+        g_assert_cmpstr(record->notes, ==, i == 2 ? "" : "x\ny");
+        g_assert_true(record->autostart == (i == 0));
+        g_assert_cmpint(record->autostart_delay, ==, 9);
+        g_assert_cmpint(record->start_order, ==, i == 2 ? 100 : 7);
+        g_assert_cmpint(record->restart_policy, ==,
+                        i == 2 ? TENBOX_RESTART_POLICY_NO : TENBOX_RESTART_POLICY_ALWAYS);
+        g_assert_cmpint(record->stop_timeout, ==, i == 0 ? 77 : 30);
+    }
+    /* Too many together, though each change by itself is fine. */
+    for (int i = 0; i < 2; i++) {
+        g_autoptr(TbxVmSpec) spec = tbx_vm_spec_new();
+        g_autoptr(TbxVmRecord) record = NULL;
+
+        spec->present = TBX_VM_SPEC_LABELS;
+        spec->labels = tbx_map_new();
+        for (int j = 0; j < 40; j++)
+            g_hash_table_insert(spec->labels, g_strdup_printf("k%d-%d", i, j), g_strdup(""));
+        record = try_update(&harness, "one", spec, &error);
+        if (i == 0)
+            g_assert_no_error(error);
+        else
+            assert_error(&error, "field-invalid", "labels");
+    }
+    path = vm_path(&harness, id, "vm.json");
+    g_assert_true(g_file_get_contents(path, &content, NULL, NULL));
+    g_assert_nonnull(strstr(content, "\"schema_version\":1"));
+    run_ok(&harness, "one", STOP, TRUE);
+    harness_fini(&harness);
+}
+
+/* A file of the original TenBox: what is not ours stays in it, word by word. */
+static void test_foreign_members(void)
+{
+    static const char *const file =
+        "{\"name\":\"old\",\"kernel\":\"kernel\",\"initrd\":\"\",\"disk\":\"disk.qcow2\","
+        "\"cmdline\":\"\",\"memory_mb\":256,\"cpu_count\":1,\"nat_enabled\":true,"
+        "\"port_forwards\":[{\"host_port\":8080,\"guest_port\":80}],\"debug_mode\":false,"
+        "\"shared_folders\":[{\"tag\":\"t\",\"host_path\":\"/x\",\"readonly\":true}],"
+        "\"creation_time\":1700000000,\"last_boot_time\":0,\"future\":{\"a\":[1,2.5,null]}}";
+    static const char *const kept[] = {
+        "\"disk\":\"disk.qcow2\"",
+        "\"nat_enabled\":true",
+        "\"port_forwards\":[{\"host_port\":8080,\"guest_port\":80}]",
+        "\"debug_mode\":false",
+        "\"shared_folders\":[{\"tag\":\"t\",\"host_path\":\"/x\",\"readonly\":true}]",
+        "\"creation_time\":1700000000",
+        "\"future\":{\"a\":[1,2.5,null]}",
+        "\"schema_version\":1",
+        "\"notes\":\"mine now\"",
+    };
+    Harness harness;
+    g_autofree char *id = NULL;
+    g_autofree char *path = NULL;
+    g_autofree char *content = NULL;
+    g_autoptr(TbxVmSpec) spec = spec_parse("{\"notes\":\"mine now\"}");
+    g_autoptr(TbxVmRecord) record = NULL;
+    g_autoptr(TbxVmRecord) changed = NULL;
+    g_autoptr(GError) error = NULL;
+
+    harness_init(&harness);
+    id = create_vm(&harness, "one", NULL);
+    harness_close(&harness);
+    path = vm_path(&harness, id, "vm.json");
+    g_assert_true(g_file_set_contents(path, file, -1, NULL));
+    harness_open(&harness);
+    record = get_vm(&harness, "old");
+    g_assert_null(record->broken);
+    g_assert_cmpint(record->memory_mb, ==, 256);
+    g_assert_cmpint(record->created_at, ==, G_GINT64_CONSTANT(1700000000000000));
+    g_assert_null(record->initrd);
+    changed = try_update(&harness, "old", spec, &error);
+    g_assert_no_error(error);
+    g_assert_true(g_file_get_contents(path, &content, NULL, NULL));
+    for (gsize i = 0; i < G_N_ELEMENTS(kept); i++) {
+        g_test_message("%s", kept[i]);
+        g_assert_nonnull(strstr(content, kept[i]));
+    }
+    harness_fini(&harness);
+}
+
+/* null sets memory and CPUs back to what a new VM gets, not to nothing. */
+static void test_update_reset(void)
+{
+    Harness harness;
+    g_autofree char *id = NULL;
+    g_autoptr(TbxVmSpec) spec =
+        spec_parse("{\"memory_mb\":null,\"cpu_count\":null,\"cmdline\":null,\"initrd\":null}");
+    g_autoptr(TbxVmRecord) record = NULL;
+    g_autoptr(GError) error = NULL;
+
+    harness_init(&harness);
+    id = create_vm(&harness, "one", "quiet");
+    record = try_update(&harness, "one", spec, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(record->memory_mb, >=, TBX_VM_MEMORY_MB_MIN);
+    g_assert_cmpint(record->cpu_count, ==, MIN(4, g_get_num_processors()));
+    g_assert_cmpstr(record->cmdline, ==, "");
+    g_assert_null(record->initrd);
+    harness_fini(&harness);
+}
+
 /* A VM gets its new name while it boots: what was reported as durable is what the next driver finds. */
 static void test_rename_while_booting(void)
 {
@@ -388,6 +554,9 @@ int main(int argc, char **argv)
     g_test_add_func("/local/create/withdrawn-late", test_create_withdrawn_late);
     g_test_add_func("/local/create/undone", test_create_undone);
     g_test_add_func("/local/update", test_update);
+    g_test_add_func("/local/update-reset", test_update_reset);
+    g_test_add_func("/local/members", test_members);
+    g_test_add_func("/local/foreign-members", test_foreign_members);
     g_test_add_func("/local/rename-while-booting", test_rename_while_booting);
     g_test_add_func("/local/not-found", test_not_found);
     return g_test_run();
