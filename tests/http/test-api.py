@@ -507,8 +507,10 @@ def create_withdrawn():
         while len(os.listdir(vms)) > 1:
             pass
         equal([item["name"] for item in api.items()], ["other"])
-        # The name is free.
-        api.create("late")
+        # The name is free, as soon as the daemon has heard that the folder is gone.
+        body = {"name": "late", "kernel": api.kernel, "memory_mb": 64}
+        while (answer := api.call("POST", "/v1/vms", body=body)).status != 201:
+            equal(answer.json()["code"], "vm-exists", answer)
 
 
 @TAP.test
