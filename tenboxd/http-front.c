@@ -33,6 +33,7 @@ struct _TbdPeer {
     GSocket *socket;
     uid_t uid;
     TbdPeerState state;
+    gboolean is_stream;
     gint64 since; /* monotonic time of the last change of state */
 };
 
@@ -67,6 +68,25 @@ void tbd_peer_set_state(TbdPeer *self, TbdPeerState state)
 {
     self->state = state;
     self->since = g_get_monotonic_time();
+}
+
+gboolean tbd_peer_take_stream(TbdPeer *self, GError **error)
+{
+    guint count = 0;
+
+    for (GList *link = self->front->peers.head; link != NULL; link = link->next) {
+        TbdPeer *peer = link->data;
+
+        count += peer->is_stream && peer->uid == self->uid;
+    }
+    if (count >= TBD_STREAMS_PER_USER_MAX) {
+        tbx_error_set(error, "too-many-streams", NULL,
+                      "user %u has %u streams open already; one stream has room for %d channels",
+                      (guint)self->uid, count, TBX_STREAM_CHANNELS_MAX);
+        return FALSE;
+    }
+    self->is_stream = TRUE;
+    return TRUE;
 }
 
 TbdPeer *tbd_peer_of(SoupServerMessage *message)

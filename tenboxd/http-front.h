@@ -68,6 +68,10 @@ TbdPeer *tbd_peer_ref(TbdPeer *self);
 void tbd_peer_unref(TbdPeer *self);
 void tbd_peer_set_state(TbdPeer *self, TbdPeerState state);
 
+/* The connection is to become a stream: FALSE, with "too-many-streams", when its user has enough. It
+ * counts until it is closed. */
+gboolean tbd_peer_take_stream(TbdPeer *self, GError **error);
+
 /**
  * tbd_peer_watch_leaving:
  * @left: called once, when the client has closed both halves of the connection. A client that only

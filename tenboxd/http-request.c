@@ -119,6 +119,11 @@ void tbd_request_set_parameter(TbdRequest *self, guint index, char *value)
     self->parameters[index] = value;
 }
 
+TbdPeer *tbd_request_get_peer(TbdRequest *self)
+{
+    return self->is_over ? NULL : tbd_peer_of(self->message);
+}
+
 const char *tbd_request_get_method(TbdRequest *self)
 {
     return soup_server_message_get_method(self->message);
@@ -348,6 +353,7 @@ void tbd_request_set_answer_header(TbdRequest *self, const char *name, const cha
                                  value);
 }
 
+/* @content_type and @bytes are both NULL for an answer without a body. */
 static void answer(TbdRequest *self, guint status, const char *content_type, GBytes *bytes)
 {
     TbdPeer *peer = tbd_peer_of(self->message);
@@ -359,8 +365,10 @@ static void answer(TbdRequest *self, guint status, const char *content_type, GBy
         tbd_request_unref(self);
         return;
     }
-    tbd_request_set_answer_header(self, "Content-Type", content_type);
-    soup_message_body_append_bytes(soup_server_message_get_response_body(self->message), bytes);
+    if (bytes != NULL) {
+        tbd_request_set_answer_header(self, "Content-Type", content_type);
+        soup_message_body_append_bytes(soup_server_message_get_response_body(self->message), bytes);
+    }
     soup_server_message_set_status(self->message, status, NULL);
     tbd_peer_set_state(peer, TBD_PEER_ANSWER);
     soup_server_message_unpause(self->message);
@@ -371,6 +379,11 @@ void tbd_request_reply_bytes(TbdRequest *self, guint status, const char *content
                              GBytes *bytes)
 {
     answer(self, status, content_type, bytes);
+}
+
+void tbd_request_reply_empty(TbdRequest *self, guint status)
+{
+    answer(self, status, NULL, NULL);
 }
 
 void tbd_request_reply_text(TbdRequest *self, guint status, const char *content_type, char *text)

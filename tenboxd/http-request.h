@@ -80,12 +80,16 @@ void tbd_request_reply_list(TbdRequest *self, GAsyncResult *result,
 void tbd_request_reply_text(TbdRequest *self, guint status, const char *content_type, char *text);
 void tbd_request_reply_bytes(TbdRequest *self, guint status, const char *content_type,
                              GBytes *bytes);
+/* Nothing but the head. */
+void tbd_request_reply_empty(TbdRequest *self, guint status);
 /* A problem document; @error is taken. */
 void tbd_request_fail(TbdRequest *self, GError *error);
 
 /* The connection itself: answers with @head, a whole HTTP head, and hands stream and record over to
  * @callback, which is not called when the client has gone meanwhile. */
 typedef void (*TbdUpgradeCallback)(TbdDaemon *daemon, GIOStream *stream, TbdPeer *peer);
+/* Nullable: the record of the client's connection; NULL once the client has gone. */
+TbdPeer *tbd_request_get_peer(TbdRequest *self);
 void tbd_request_upgrade(TbdRequest *self, const char *head, TbdUpgradeCallback callback);
 
 /* ---- for the router -------------------------------------------------------------------------- */

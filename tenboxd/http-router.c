@@ -51,6 +51,9 @@ static const Route routes[] = {
     {"GET", "/v1/system", tbd_system_get, 0, TBD_BODY_NONE, 0},
     {"GET", "/v1/system/doctor", tbd_system_doctor, 0, TBD_BODY_NONE, 0},
     {"GET", "/v1/openapi.yaml", tbd_system_schema, 0, TBD_BODY_NONE, 0},
+    {"GET", "/v1/openapi.json", tbd_system_schema_json, 0, TBD_BODY_NONE, 0},
+    {"GET", "/healthz", tbd_health_get, 0, TBD_BODY_NONE, 0},
+    {"GET", "/readyz", tbd_ready_get, 0, TBD_BODY_NONE, 0},
     {"GET", "/v1/ws", tbd_ws_open, 0, TBD_BODY_NONE, 0},
 };
 
@@ -211,7 +214,8 @@ static void on_request(SoupServer *server, SoupServerMessage *message, const cha
     TbdRequest *request = tbd_request_new(daemon, message);
     GUri *uri = soup_server_message_get_uri(message);
 
-    if (tbd_daemon_is_quitting(daemon)) {
+    /* A daemon that is ending is still alive. */
+    if (tbd_daemon_is_quitting(daemon) && g_strcmp0(g_uri_get_path(uri), "/healthz") != 0) {
         tbd_request_fail(request,
                          tbx_error_new("shutting-down", NULL, "the daemon is shutting down"));
         return;

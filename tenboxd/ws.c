@@ -143,7 +143,9 @@ void tbd_ws_open(TbdRequest *request)
     const char *key = tbd_request_get_header(request, "Sec-WebSocket-Key");
     g_autofree char *accept = key != NULL ? tbx_web_socket_accept_key(key) : NULL;
     g_autofree char *head = NULL;
+    TbdPeer *peer = tbd_request_get_peer(request);
     const char *wrong = NULL;
+    GError *error = NULL;
 
     if (strcmp(tbd_request_get_method(request), "GET") != 0) {
         tbd_request_fail(request, tbx_error_new("request-invalid", NULL,
@@ -165,6 +167,10 @@ void tbd_ws_open(TbdRequest *request)
         tbd_request_fail(
             request, tbx_error_new("request-invalid", wrong,
                                    "this is for a WebSocket, and %s does not ask for one", wrong));
+        return;
+    }
+    if (peer != NULL && !tbd_peer_take_stream(peer, &error)) {
+        tbd_request_fail(request, error);
         return;
     }
     head = g_strdup_printf("HTTP/1.1 101 Switching Protocols\r\n"

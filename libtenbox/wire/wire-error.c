@@ -33,6 +33,7 @@ static const TbxErrorKind kinds[] = {
     {"vm-busy", TENBOX_ERROR_BUSY, 409, 4, "Another operation runs on the VM"},
     {"console-busy", TENBOX_ERROR_BUSY, 429, 4, "Too much input waits for the guest"},
     {"too-many-connections", TENBOX_ERROR_BUSY, 503, 4, "Too many connections are open"},
+    {"too-many-streams", TENBOX_ERROR_BUSY, 503, 4, "Too many streams are open"},
     {"kvm-unavailable", TENBOX_ERROR_NO_KVM, 503, 1, "This host cannot run VMs"},
     {"insufficient-memory", TENBOX_ERROR_NO_MEMORY, 507, 1, "The host has too little memory"},
     {"no-space", TENBOX_ERROR_NO_SPACE, 507, 1, "The disk is full"},

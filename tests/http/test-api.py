@@ -163,6 +163,52 @@ def system():
         answer = api.call("GET", "/v1/openapi.yaml", status=200)
         with open(SCHEMA.path, "rb") as file:
             equal(answer.body == file.read(), True, "the schema served")
+        equal(api.call("GET", "/v1/openapi.json", status=200).json(), SCHEMA.document)
+        extensions = system_document["extensions"]
+        equal(len(extensions), len(set(extensions)), extensions)
+        assert {"health", "limits", "configuration", "openapi-json"} <= set(extensions), extensions
+
+
+@TAP.test
+def configuration():
+    """the knobs in force are shown, and nothing over the socket changes them"""
+    with Api() as api:
+        shown = api.call("GET", "/v1/system", status=200).json()["configuration"]
+        equal(shown["file"], os.path.join(api.daemon.folder, "config/tenbox/tenboxd.conf"))
+        equal(shown["values"]["socket"], api.daemon.socket_path)
+        equal(shown["values"]["data_folder"], os.path.join(api.daemon.folder, "data"))
+        equal(shown["values"]["head_timeout"], 10)
+        for method in ("PUT", "PATCH", "POST"):
+            equal(api.daemon.request(method, "/v1/system", {"configuration": {}}).status, 405)
+
+
+@TAP.test
+def health():
+    """/healthz and /readyz: 204 without a body; while the daemon ends it is alive and not ready"""
+    with Api() as api:
+        for template in ("/healthz", "/readyz"):
+            answer = api.call("GET", template, status=204)
+            equal(answer.headers.get("content-length", "0"), "0")
+            equal(api.daemon.request("HEAD", template).status, 204)
+        # A request under way holds the end up. Connections that were made before it are still served.
+        held = api.daemon.connect()
+        held.send(b"POST /v1/vms HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
+        alive, ready = api.daemon.connect(), api.daemon.connect()
+        # The daemon has seen both when it answers a later one.
+        equal(api.daemon.request("GET", "/healthz").status, 204)
+        api.daemon.process.terminate()
+        while os.path.exists(api.daemon.socket_path):
+            pass
+        answer = alive.request("GET", "/healthz")
+        SCHEMA.check_answer("/healthz", "GET", answer)
+        equal(answer.status, 204)
+        answer = ready.request("GET", "/readyz")
+        SCHEMA.check_answer("/readyz", "GET", answer)
+        equal((answer.status, answer.json()["code"]), (503, "shutting-down"))
+        for connection in (held, alive, ready):
+            connection.close()
+        equal(api.daemon.process.wait(), 0)
+        api.daemon.start()
 
 
 @TAP.test
@@ -526,7 +572,8 @@ def many():
 def coverage():
     """every operation of the schema was seen succeeding and, where it can, failing"""
     cannot_fail = {("/v1/vms", "get"), ("/v1/operations", "get"), ("/v1/system", "get"),
-                   ("/v1/system/doctor", "get"), ("/v1/openapi.yaml", "get")}
+                   ("/v1/system/doctor", "get"), ("/v1/openapi.yaml", "get"), ("/v1/openapi.json", "get"),
+                   ("/healthz", "get")}
     elsewhere = {("/v1/ws", "get")}  # test-ws.py
     missing = []
     for template, method in SCHEMA.operations():

@@ -304,6 +304,30 @@ def channel_limit():
 
 
 @TAP.test
+def stream_limit():
+    """as many streams a user as the system document says, then a refusal in words; requests go on"""
+    with Host() as host:
+        limit = host.daemon.request("GET", "/v1/system").json()["limits"]["streams_per_user"]
+        clients = [host.open() for _ in range(limit)]
+        answer = host.daemon.request("GET", "/v1/ws", headers=[
+            "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Key: " + KEY,
+            "Sec-WebSocket-Version: 13"])
+        SCHEMA.check_answer("/v1/ws", "GET", answer)
+        equal((answer.status, answer.json()["code"]), (503, "too-many-streams"))
+        equal(host.daemon.request("GET", "/v1/vms").status, 200)
+        clients.pop().close()
+        while True:  # until the daemon has seen it leave
+            answer = host.daemon.request("GET", "/v1/ws", headers=[
+                "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Key: " + KEY,
+                "Sec-WebSocket-Version: 13"])
+            if answer.status == 101:
+                break
+            equal(answer.status, 503)
+        for client in clients:
+            client.close()
+
+
+@TAP.test
 def events():
     """events: the journal of a life without gaps; state: the documents of one VM"""
     with Host() as host:
