@@ -315,16 +315,19 @@ static gboolean open_driver(TbdDaemon *self, GError **error)
     return TRUE;
 }
 
-static gboolean start(TbdDaemon *self, GError **error)
+static gboolean start(TbdDaemon *self, int socket_fd, GError **error)
 {
     static const TbxEventSinkHandlers handlers = {on_event, on_lost};
 
     /* The socket first: it is the quickest way to find out that a daemon lives. Nobody can connect
-     * before it listens. */
-    self->listener = tbd_listener_new(self->settings->socket, error);
+     * before it listens; who connects to one that a service manager listens on waits until then. */
+    self->listener = socket_fd >= 0 ? tbd_listener_new_inherited(socket_fd, error)
+                                    : tbd_listener_new(self->settings->socket, error);
     if (self->listener == NULL) {
         return FALSE;
     }
+    g_free(self->settings->socket);
+    self->settings->socket = g_strdup(tbd_listener_get_path(self->listener));
     self->events = tbx_event_sink_new(&handlers, self);
     return open_driver(self, error);
 }
@@ -342,7 +345,7 @@ TbdDaemon *tbd_daemon_new(const TbdDaemonOptions *options, TbdDaemonEnded ended,
     self->quitting = g_cancellable_new();
     self->listeners = g_array_new(FALSE, FALSE, sizeof(Listener));
     self->sessions = tbd_sessions_new(self);
-    if (!start(self, &error)) {
+    if (!start(self, options->socket_fd, &error)) {
         fail(self, error);
     }
     return self;

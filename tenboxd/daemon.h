@@ -24,7 +24,8 @@ typedef struct _TbdDaemon TbdDaemon;
 typedef struct _TbdSessions TbdSessions;
 
 typedef struct {
-    TbdSettings *settings; /* (transfer full): its socket is set */
+    TbdSettings *settings; /* (transfer full): its socket is set; of no account with @socket_fd */
+    int socket_fd;         /* one that a service manager listens on, -1 for none; taken over */
     int ready_fd;          /* -1 for none */
 } TbdDaemonOptions;
 

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gio/gunixsocketaddress.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -176,6 +177,60 @@ TbdListener *tbd_listener_new(const char *path, GError **error)
     }
     tbd_listener_destroy(self);
     return NULL;
+}
+
+/* A value of the socket's, -1 when it has none. */
+static int get_option(int fd, int option)
+{
+    int value = -1;
+    socklen_t length = sizeof(value);
+
+    return getsockopt(fd, SOL_SOCKET, option, &value, &length) == 0 ? value : -1;
+}
+
+/* The file that @fd is bound to; NULL for one without a path. */
+static char *get_bound_path(int fd)
+{
+    struct sockaddr_un address = {0};
+    socklen_t length = sizeof(address);
+
+    if (getsockname(fd, (struct sockaddr *)&address, &length) != 0 ||
+        length <= offsetof(struct sockaddr_un, sun_path) || address.sun_path[0] != '/') {
+        return NULL;
+    }
+    return g_strndup(address.sun_path, length - offsetof(struct sockaddr_un, sun_path));
+}
+
+TbdListener *tbd_listener_new_inherited(int fd, GError **error)
+{
+    TbdListener *self = g_new0(TbdListener, 1);
+    g_autoptr(GError) failure = NULL;
+
+    self->folder_fd = -1;
+    self->lock_fd = -1;
+    if (get_option(fd, SO_DOMAIN) == AF_UNIX && get_option(fd, SO_TYPE) == SOCK_STREAM &&
+        get_option(fd, SO_ACCEPTCONN) == 1) {
+        self->path = get_bound_path(fd);
+    }
+    if (self->path == NULL) {
+        tbx_error_set(error, "field-invalid", "socket",
+                      "descriptor %d, inherited, is no Unix stream socket that listens at a path",
+                      fd);
+        close(fd);
+        tbd_listener_destroy(self);
+        return NULL;
+    }
+    self->name = g_path_get_basename(self->path);
+    self->socket = g_socket_new_from_fd(fd, &failure);
+    if (self->socket == NULL) {
+        tbx_error_set(error, "internal", "socket", "cannot use the socket %s: %s", self->path,
+                      failure->message);
+        close(fd);
+        tbd_listener_destroy(self);
+        return NULL;
+    }
+    g_socket_set_blocking(self->socket, FALSE);
+    return self;
 }
 
 gboolean tbd_listener_listen(TbdListener *self, int backlog, GError **error)

@@ -27,6 +27,15 @@ typedef struct _TbdListener TbdListener;
  */
 TbdListener *tbd_listener_new(const char *path, GError **error);
 
+/**
+ * tbd_listener_new_inherited:
+ * @fd: a socket that a service manager has bound, and listens on; taken over, also on failure
+ * @error: TENBOX_ERROR_INVALID_ARGUMENT when it is no Unix stream socket, or does not listen
+ *
+ * The file, its mode and its life are the service manager's: nothing is locked or removed here.
+ */
+TbdListener *tbd_listener_new_inherited(int fd, GError **error);
+
 /* Lets clients in. */
 gboolean tbd_listener_listen(TbdListener *self, int backlog, GError **error);
 
@@ -34,7 +43,7 @@ gboolean tbd_listener_listen(TbdListener *self, int backlog, GError **error);
 GSocket *tbd_listener_get_socket(TbdListener *self);
 const char *tbd_listener_get_path(TbdListener *self);
 
-/* Stops listening and removes the file. Accepts NULL. */
+/* Stops listening and removes the file unless it is another's. Accepts NULL. */
 void tbd_listener_destroy(TbdListener *self);
 
 G_END_DECLS

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "libtenbox/tenbox.h"
+#include "tenboxd/activation.h"
 #include "tenboxd/daemon.h"
 #include "tenboxd/settings.h"
 
@@ -62,10 +63,10 @@ static void raise_descriptor_limit(void)
 }
 
 /* Takes @settings. */
-static int run(TbdSettings *settings, int ready_fd)
+static int run(TbdSettings *settings, int socket_fd, int ready_fd)
 {
     Program program = {.loop = g_main_loop_new(NULL, FALSE)};
-    TbdDaemonOptions options = {.settings = settings, .ready_fd = ready_fd};
+    TbdDaemonOptions options = {.settings = settings, .socket_fd = socket_fd, .ready_fd = ready_fd};
 
     g_unix_signal_add(SIGTERM, on_quit_signal, &program);
     g_unix_signal_add(SIGINT, on_quit_signal, &program);
@@ -88,6 +89,7 @@ int main(int argc, char **argv)
     g_autoptr(GOptionContext) context = g_option_context_new("- the TenBox daemon");
     g_autoptr(GError) error = NULL;
     gboolean show_version = FALSE;
+    int socket_fd = -1;
     int ready_fd = -1;
     const GOptionEntry entries[] = {
         {"config", 0, 0, G_OPTION_ARG_FILENAME, &config_option,
@@ -119,6 +121,10 @@ int main(int argc, char **argv)
         g_print("tenboxd %s\n", tenbox_get_version());
         return 0;
     }
+    if (!tbd_activation_take(&socket_fd, &error)) {
+        g_printerr("tenboxd: %s\n", error->message);
+        return 2;
+    }
     config_path = config_option != NULL ? g_canonicalize_filename(config_option, NULL)
                                         : tbd_settings_find_file();
     if (!tbd_settings_load(settings, config_path, config_option == NULL, &error)) {
@@ -129,5 +135,5 @@ int main(int argc, char **argv)
         settings->socket = tenbox_connection_get_user_socket();
     }
     raise_descriptor_limit();
-    return run(g_steal_pointer(&settings), ready_fd);
+    return run(g_steal_pointer(&settings), socket_fd, ready_fd);
 }

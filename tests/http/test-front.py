@@ -6,6 +6,7 @@
 """
 import os
 import resource
+import shutil
 import signal
 import socket
 import stat
@@ -389,6 +390,98 @@ def options():
         process.send_signal(signal.SIGINT)
         equal(manager.recv(100), b"STOPPING=1")
         equal(process.wait(), 0)
+
+
+class Activated:
+    """tenboxd started as a service manager does it: with a socket that is listened on already."""
+
+    def __init__(self, kind=socket.SOCK_STREAM, listens=True):
+        self.daemon = Daemon(TENBOXD, FAKE_RUNTIME)
+        self.unused = self.daemon.socket_path
+        self.path = os.path.join(self.daemon.folder, "activated.sock")
+        self.socket = socket.socket(socket.AF_UNIX, kind)
+        self.socket.bind(self.path)
+        if listens:
+            self.socket.listen(10)
+
+    def start(self, variables, sockets="3<&0"):
+        """The shell becomes the daemon, so that it knows the pid; its standard input is the socket."""
+        script = f'{variables} exec "$@" {sockets} </dev/null'
+        return subprocess.Popen(["sh", "-c", script, "sh", *self.daemon.command()], stdin=self.socket,
+                                env=self.daemon.environment(), stderr=subprocess.PIPE, text=True)
+
+    def request(self):
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(self.path)
+        client.sendall(b"GET /v1/vms HTTP/1.1\r\nHost: tenbox\r\nConnection: close\r\n\r\n")
+        return client
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.socket.close()
+        shutil.rmtree(self.daemon.folder, ignore_errors=True)
+
+
+@TAP.test
+def activation():
+    """a socket that a service manager opened: served, never removed, the next daemon gets it too"""
+    with Activated() as activated:
+        for variables, sockets in [("LISTEN_FDS=1", "3<&0"),
+                                   ("LISTEN_FDS=1 LISTEN_FDNAMES=local", "3<&0"),
+                                   ("LISTEN_FDS=2 LISTEN_FDNAMES=later:local", "3</dev/null 4<&0")]:
+            # Who connects before there is a daemon waits for it.
+            with activated.request() as early, early.makefile("rb") as answer:
+                process = activated.start("LISTEN_PID=$$ " + variables, sockets)
+                head = answer.read()
+            assert head.startswith(b"HTTP/1.1 200"), head[:200]
+            assert not os.path.exists(activated.unused), "there is a second socket"
+            process.send_signal(signal.SIGTERM)
+            log = process.communicate()[1]
+            equal(process.returncode, 0, log)
+            equal("named \"later\"" in log, "later" in variables, log)
+            assert os.path.exists(activated.path), "the manager's socket was removed"
+
+
+@TAP.test
+def activation_of_others():
+    """variables that are for another process are none of ours"""
+    with Activated() as activated:
+        reader, writer = os.pipe()
+        activated.daemon.extra = ["--ready-fd", "5"]
+        process = activated.start("LISTEN_PID=1 LISTEN_FDS=1 LISTEN_FDNAMES=local",
+                                  f"3<&0 5>/proc/{os.getpid()}/fd/{writer}")
+        with os.fdopen(reader, "rb", buffering=0) as pipe:
+            equal(pipe.read(6), b"ready\n")
+        os.close(writer)
+        assert os.path.exists(activated.unused), "its own socket is missing"
+        process.terminate()
+        equal(process.wait(), 0)
+        process.stderr.close()
+
+
+@TAP.test
+def bad_activation():
+    """what a service manager cannot mean is refused by its name"""
+    for variables, text in [("LISTEN_PID=x LISTEN_FDS=1", "LISTEN_PID"),
+                            ("LISTEN_PID=$$", "LISTEN_FDS"),
+                            ("LISTEN_PID=$$ LISTEN_FDS=-1", "LISTEN_FDS"),
+                            ("LISTEN_PID=$$ LISTEN_FDS=17", "LISTEN_FDS"),
+                            ("LISTEN_PID=$$ LISTEN_FDS=9 LISTEN_FDNAMES=a:b:c:d:e:f:g:h:local",
+                             "not open"),
+                            ("LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=a:b", "LISTEN_FDNAMES")]:
+        with Activated() as activated:
+            process = activated.start(variables)
+            log = process.communicate()[1]
+            equal(process.returncode, 2, log)
+            assert text in log, log
+    for options in [{"kind": socket.SOCK_DGRAM, "listens": False}, {"listens": False}]:
+        with Activated(**options) as activated:
+            process = activated.start("LISTEN_PID=$$ LISTEN_FDS=1")
+            log = process.communicate()[1]
+            equal(process.returncode, 2, log)
+            assert "inherited" in log, log
 
 
 @TAP.test
