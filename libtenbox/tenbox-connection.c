@@ -873,6 +873,47 @@ static void on_text(GObject *source, GAsyncResult *result, gpointer user_data)
         g_task_return_error(task, error);
 }
 
+static void on_stop_begun(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+    TenboxConnection *self = g_task_get_source_object(task);
+    GError *error = NULL;
+    g_autoptr(TbxOperationRecord) record = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (record)
+        g_task_return_pointer(task, tbx_operation_new(self->driver, record), g_object_unref);
+    else
+        g_task_return_error(task, error);
+}
+
+void tenbox_connection_begin_stop_vms_async(TenboxConnection *self, TenboxVmActionFlags flags,
+                                            int timeout_seconds, GCancellable *cancellable,
+                                            GAsyncReadyCallback callback, gpointer user_data)
+{
+    g_return_if_fail(TENBOX_IS_CONNECTION(self));
+
+    g_autoptr(GTask) task = tbx_task_new(self, self->driver, cancellable, callback, user_data,
+                                         tenbox_connection_begin_stop_vms_async);
+    TbxActionOptions options = {
+        .force = (flags & TENBOX_VM_ACTION_FLAGS_FORCE) != 0,
+        .timeout = timeout_seconds,
+    };
+    GError *error = NULL;
+
+    if (!task)
+        return;
+    if (tbx_action_options_validate(TENBOX_VM_ACTION_STOP, &options, &error))
+        tbx_driver_system_stop_vms(self->driver, &options, tbx_task_inner(task, on_stop_begun));
+    else
+        g_task_return_error(task, error);
+}
+
+TenboxOperation *tenbox_connection_begin_stop_vms_finish(TenboxConnection *self,
+                                                         GAsyncResult *result, GError **error)
+{
+    return finish_pointer(self, result, error);
+}
+
 void tenbox_connection_get_system_async(TenboxConnection *self, GCancellable *cancellable,
                                         GAsyncReadyCallback callback, gpointer user_data)
 {
@@ -1028,6 +1069,21 @@ char *tenbox_connection_get_system_sync(TenboxConnection *self, GCancellable *ca
         return NULL;
     tenbox_connection_get_system_async(self, cancellable, tbx_sync_done, &call);
     return tenbox_connection_get_system_finish(self, tbx_sync_wait(&call), error);
+}
+
+TenboxOperation *tenbox_connection_begin_stop_vms_sync(TenboxConnection *self,
+                                                       TenboxVmActionFlags flags,
+                                                       int timeout_seconds,
+                                                       GCancellable *cancellable, GError **error)
+{
+    g_return_val_if_fail(TENBOX_IS_CONNECTION(self), NULL);
+
+    g_auto(TbxSyncCall) call = {0};
+    if (!tbx_sync_begin(&call, self->driver, error))
+        return NULL;
+    tenbox_connection_begin_stop_vms_async(self, flags, timeout_seconds, cancellable, tbx_sync_done,
+                                           &call);
+    return tenbox_connection_begin_stop_vms_finish(self, tbx_sync_wait(&call), error);
 }
 
 char *tenbox_connection_run_doctor_sync(TenboxConnection *self, GCancellable *cancellable,

@@ -591,6 +591,62 @@ char *tenbox_connection_run_doctor_sync(TenboxConnection *self, GCancellable *ca
                                         GError **error);
 
 /**
+ * tenbox_connection_begin_stop_vms_async:
+ * @self: a connection
+ * @flags: %TENBOX_VM_ACTION_FLAGS_FORCE: powers everything off at once
+ * @timeout_seconds: what all guests together get to shut down, 0 to 3600, or
+ *   %TENBOX_VM_STOP_TIMEOUT_DEFAULT: as the daemon is configured
+ * @cancellable: (nullable): withdraws the request
+ * @callback: (scope async): called when it is over
+ * @user_data: for @callback
+ *
+ * Begins to stop all VMs, as before the host goes down: those with the highest start order first, those of
+ * one order at once. Completes as soon as that is under way; the operation tells of its end.
+ *
+ * Errors: %TENBOX_ERROR_INVALID_ARGUMENT, %TENBOX_ERROR_UNREACHABLE.
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+void tenbox_connection_begin_stop_vms_async(TenboxConnection *self, TenboxVmActionFlags flags,
+                                            int timeout_seconds, GCancellable *cancellable,
+                                            GAsyncReadyCallback callback, gpointer user_data);
+
+/**
+ * tenbox_connection_begin_stop_vms_finish:
+ * @self: a connection
+ * @result: the result
+ * @error: return location
+ *
+ * Returns: (transfer full) (nullable): the operation
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+TenboxOperation *tenbox_connection_begin_stop_vms_finish(TenboxConnection *self,
+                                                         GAsyncResult *result, GError **error);
+
+/**
+ * tenbox_connection_begin_stop_vms_sync:
+ * @self: a connection
+ * @flags: as tenbox_connection_begin_stop_vms_async()
+ * @timeout_seconds: as tenbox_connection_begin_stop_vms_async()
+ * @cancellable: (nullable): withdraws the request
+ * @error: return location
+ *
+ * The twin of tenbox_connection_begin_stop_vms_async() for programs without a main loop.
+ *
+ * Returns: (transfer full) (nullable): the operation
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+TenboxOperation *tenbox_connection_begin_stop_vms_sync(TenboxConnection *self,
+                                                       TenboxVmActionFlags flags,
+                                                       int timeout_seconds,
+                                                       GCancellable *cancellable, GError **error);
+
+/**
  * tenbox_connection_list_operations_async:
  * @self: a connection
  * @cancellable: (nullable): withdraws the request

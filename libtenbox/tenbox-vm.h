@@ -298,6 +298,17 @@ TENBOX_AVAILABLE_IN_0_1
 TenboxRestartPolicy tenbox_vm_get_restart_policy(TenboxVm *self);
 
 /**
+ * tenbox_vm_get_restart_count:
+ * @self: a VM
+ *
+ * Returns: how often in a row the daemon has started it again by itself, as its restart policy says
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+gint64 tenbox_vm_get_restart_count(TenboxVm *self);
+
+/**
  * tenbox_vm_get_stop_timeout:
  * @self: a VM
  *

@@ -29,6 +29,7 @@ void tbd_operation_reply(TbdRequest *request, TbxOperationRecord *operation);
 
 /* http-system.c */
 void tbd_system_get(TbdRequest *request);
+void tbd_system_stop_vms(TbdRequest *request);
 void tbd_system_doctor(TbdRequest *request);
 void tbd_system_schema(TbdRequest *request);
 void tbd_system_schema_json(TbdRequest *request);

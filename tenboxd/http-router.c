@@ -49,6 +49,7 @@ static const Route routes[] = {
     {"GET", "/v1/operations/{}", tbd_operation_get, TBD_QUERY_WAIT, TBD_BODY_NONE, 0},
     {"DELETE", "/v1/operations/{}", tbd_operation_cancel, 0, TBD_BODY_NONE, 0},
     {"GET", "/v1/system", tbd_system_get, 0, TBD_BODY_NONE, 0},
+    {"POST", "/v1/system:stop-vms", tbd_system_stop_vms, TBD_QUERY_WAIT, TBD_BODY_OPTIONAL, 0},
     {"GET", "/v1/system/doctor", tbd_system_doctor, 0, TBD_BODY_NONE, 0},
     {"GET", "/v1/openapi.yaml", tbd_system_schema, 0, TBD_BODY_NONE, 0},
     {"GET", "/v1/openapi.json", tbd_system_schema_json, 0, TBD_BODY_NONE, 0},

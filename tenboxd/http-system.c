@@ -10,6 +10,7 @@
 
 #include "libtenbox/wire/json-guard.h"
 #include "libtenbox/wire/wire-error.h"
+#include "tenboxd/daemon.h"
 #include "tenboxd/http-handlers.h"
 #include "tenboxd/http-limits.h"
 #include "tenboxd/tenboxd-resources.h"
@@ -115,6 +116,38 @@ static void on_system(GObject *source, GAsyncResult *result, gpointer user_data)
 void tbd_system_get(TbdRequest *request)
 {
     tbx_driver_system_get(tbd_request_get_driver(request), tbd_request_task(request, on_system));
+}
+
+static void on_stop_begun(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    TbdRequest *request = user_data;
+    GError *error = NULL;
+    g_autoptr(TbxOperationRecord) operation = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (operation == NULL) {
+        tbd_request_fail(request, error);
+        return;
+    }
+    tbd_operation_reply(request, operation);
+}
+
+void tbd_system_stop_vms(TbdRequest *request)
+{
+    TbxActionOptions options;
+    GError *error = NULL;
+
+    if (!tbx_action_options_from_json(TENBOX_VM_ACTION_STOP, tbd_request_get_body(request),
+                                      &options, &error) ||
+        !tbx_action_options_validate(TENBOX_VM_ACTION_STOP, &options, &error)) {
+        tbd_request_fail(request, error);
+        return;
+    }
+    if (options.timeout < 0) {
+        options.timeout =
+            tbd_daemon_get_settings(tbd_request_get_daemon(request))->shutdown_timeout;
+    }
+    tbx_driver_system_stop_vms(tbd_request_get_driver(request), &options,
+                               tbd_request_task(request, on_stop_begun));
 }
 
 void tbd_system_doctor(TbdRequest *request)

@@ -272,6 +272,12 @@ void tbx_driver_doctor(TbxDriver *self, GTask *task)
         self->ops->doctor(self, task);
 }
 
+void tbx_driver_system_stop_vms(TbxDriver *self, const TbxActionOptions *options, GTask *task)
+{
+    if (READY(system_stop_vms))
+        self->ops->system_stop_vms(self, options, task);
+}
+
 void tbx_driver_vm_list(TbxDriver *self, GTask *task)
 {
     if (READY(vm_list))

@@ -144,6 +144,10 @@ typedef struct {
     void (*system_get)(TbxDriver *self, GTask *task); /* char *, JSON text (System); g_free() */
     void (*doctor)(TbxDriver *self, GTask *task);     /* char *, JSON text (Doctor); g_free() */
 
+    /* TbxOperationRecord *, as vm_begin: all VMs are stopped, those of the highest start_order first.
+     * The timeout of @options (borrowed) is for all together, -1: the driver's. */
+    void (*system_stop_vms)(TbxDriver *self, const TbxActionOptions *options, GTask *task);
+
     /* GPtrArray of TbxVmRecord with its free function, sorted by name; g_ptr_array_unref() */
     void (*vm_list)(TbxDriver *self, GTask *task);
     /* TbxVmRecord *; tbx_vm_record_unref(). "vm-not-found". */
@@ -222,6 +226,7 @@ void tbx_driver_open(TbxDriver *self, GTask *task);
 void tbx_driver_close(TbxDriver *self);
 void tbx_driver_system_get(TbxDriver *self, GTask *task);
 void tbx_driver_doctor(TbxDriver *self, GTask *task);
+void tbx_driver_system_stop_vms(TbxDriver *self, const TbxActionOptions *options, GTask *task);
 void tbx_driver_vm_list(TbxDriver *self, GTask *task);
 void tbx_driver_vm_get(TbxDriver *self, const char *vm, GTask *task);
 void tbx_driver_vm_create(TbxDriver *self, TbxVmSpec *spec, GTask *task);

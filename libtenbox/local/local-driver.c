@@ -11,10 +11,12 @@
 #include <unistd.h>
 
 #include "libtenbox/driver/driver.h"
+#include "libtenbox/local/autostart.h"
 #include "libtenbox/local/doctor.h"
 #include "libtenbox/local/host.h"
 #include "libtenbox/local/paths.h"
 #include "libtenbox/local/sources.h"
+#include "libtenbox/local/stop-vms.h"
 #include "libtenbox/local/vm.h"
 #include "libtenbox/wire/json-guard.h"
 #include "libtenbox/wire/wire-error.h"
@@ -29,6 +31,9 @@ typedef struct {
     guint unsettled;
     GCancellable *closing; /* for what runs on its own until the driver is closed */
     gboolean is_watched;
+    TbxAutostart *autostart;
+    TbxStopVms *stop_vms;
+    GSource *waking; /* until VMs are taken care of */
     gint64 opened_at;
 } LocalDriver;
 
@@ -48,7 +53,8 @@ static void emit_vm(const char *type, TbxVmRecord *vm, TbxDriver *driver)
 static void on_operation_changed(TbxOperationRecord *record, gpointer user_data)
 {
     LocalDriver *self = user_data;
-    TbxLocalVm *vm = g_hash_table_lookup(self->vms, record->vm_id);
+    gboolean is_running = record->state == TENBOX_OPERATION_STATE_RUNNING;
+    TbxLocalVm *vm = record->vm_id != NULL ? g_hash_table_lookup(self->vms, record->vm_id) : NULL;
 
     if (self->context.is_closed)
         return;
@@ -56,6 +62,15 @@ static void on_operation_changed(TbxOperationRecord *record, gpointer user_data)
         tbx_event_sink_emit(self->base.events, TBX_EVENT_OPERATION_CHANGED, NULL, record);
     if (vm != NULL)
         tbx_local_vm_publish(vm, TBX_EVENT_VM_CHANGED);
+    if (is_running || self->context.is_closed)
+        return;
+    tbx_autostart_operation_ended(self->autostart, record->id);
+    tbx_stop_vms_operation_ended(self->stop_vms);
+}
+
+static void on_vm_touched(TbxLocalVm *vm, TbxDriver *driver)
+{
+    tbx_autostart_forget(local_of(driver)->autostart, tbx_local_vm_get_id(vm));
 }
 
 static void on_vm_removed(TbxLocalVm *vm, TbxDriver *driver)
@@ -142,6 +157,9 @@ static void local_close(TbxDriver *driver)
     self->context.is_closed = TRUE;
     g_cancellable_cancel(self->closing);
     tbx_operations_close(self->context.operations);
+    tbx_source_clear(&self->waking);
+    tbx_autostart_close(self->autostart);
+    tbx_stop_vms_close(self->stop_vms);
     g_hash_table_iter_init(&iter, self->vms);
     while (g_hash_table_iter_next(&iter, NULL, &vm))
         tbx_local_vm_close(vm);
@@ -155,6 +173,8 @@ static void local_free(TbxDriver *driver)
 {
     LocalDriver *self = local_of(driver);
 
+    tbx_autostart_free(self->autostart);
+    tbx_stop_vms_free(self->stop_vms);
     g_hash_table_unref(self->vms);
     tbx_operations_free(self->context.operations);
     tbx_registry_unref(self->context.registry);
@@ -464,16 +484,61 @@ static void local_doctor(TbxDriver *driver, GTask *task)
                          on_doctor_done, task);
 }
 
+/* Everybody who wants to know is there: from here on VMs are restarted and started by themselves. */
+static gboolean wake(gpointer user_data)
+{
+    LocalDriver *self = user_data;
+    g_autoptr(TbxDriver) held = tbx_driver_ref(&self->base);
+    g_autoptr(GPtrArray) vms = g_ptr_array_new_with_free_func((GDestroyNotify)tbx_local_vm_unref);
+    GHashTableIter iter;
+    gpointer vm;
+
+    tbx_source_clear(&self->waking);
+    self->context.is_alive = TRUE;
+    g_hash_table_iter_init(&iter, self->vms);
+    while (g_hash_table_iter_next(&iter, NULL, &vm))
+        g_ptr_array_add(vms, tbx_local_vm_ref(vm));
+    for (guint i = 0; i < vms->len && !self->context.is_closed; i++)
+        tbx_local_vm_begin_life(g_ptr_array_index(vms, i));
+    if (!self->context.is_closed)
+        tbx_autostart_begin(self->autostart);
+    return G_SOURCE_REMOVE;
+}
+
 static void local_watch(TbxDriver *driver, const char *since, GTask *task)
 {
     GError *error = NULL;
 
     if (tbx_event_sink_replay(driver->events, since, &error)) {
         local_of(driver)->is_watched = TRUE;
+        if (local_of(driver)->served_at != NULL && !local_of(driver)->context.is_alive &&
+            local_of(driver)->waking == NULL)
+            local_of(driver)->waking = tbx_source_timer(driver->home, 0, wake, local_of(driver));
         g_task_return_boolean(task, TRUE);
     } else {
         g_task_return_error(task, error);
     }
+    g_object_unref(task);
+}
+
+static void local_system_stop_vms(TbxDriver *driver, const TbxActionOptions *options, GTask *task)
+{
+    LocalDriver *self = local_of(driver);
+    G_GNUC_UNUSED g_autoptr(TbxDriver) held = tbx_driver_ref(driver);
+    TbxOperationRecord *record;
+    GError *error = NULL;
+    GHashTableIter iter;
+    gpointer vm;
+
+    tbx_autostart_cancel(self->autostart);
+    g_hash_table_iter_init(&iter, self->vms);
+    while (g_hash_table_iter_next(&iter, NULL, &vm))
+        tbx_local_vm_drop_restart(vm);
+    record = tbx_stop_vms_begin(self->stop_vms, options, &error);
+    if (record != NULL)
+        g_task_return_pointer(task, record, (GDestroyNotify)tbx_operation_record_unref);
+    else
+        g_task_return_error(task, error);
     g_object_unref(task);
 }
 
@@ -484,6 +549,7 @@ static const TbxDriverOps local_ops = {
     .free = local_free,
     .system_get = local_system_get,
     .doctor = local_doctor,
+    .system_stop_vms = local_system_stop_vms,
     .vm_list = local_vm_list,
     .vm_get = local_vm_get,
     .vm_create = local_vm_create,
@@ -518,7 +584,10 @@ TbxDriver *tbx_local_driver_new(const char *uri, const char *data_folder, const 
         .operations = tbx_operations_new(on_operation_changed, self, NULL),
         .emit = emit_vm,
         .removed = on_vm_removed,
+        .touched = on_vm_touched,
         .settled = on_vm_settled,
     };
+    self->autostart = tbx_autostart_new(&self->context, self->vms);
+    self->stop_vms = tbx_stop_vms_new(&self->context, self->vms);
     return &self->base;
 }

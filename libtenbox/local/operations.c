@@ -31,6 +31,12 @@ struct _TbxOperations {
     gboolean is_closed;
 };
 
+/* An operation on the host as a whole takes the place of one more VM, which has no name. */
+static const char *key_of(const char *vm_id)
+{
+    return vm_id != NULL ? vm_id : "";
+}
+
 static void waiter_free(Waiter *waiter)
 {
     tbx_source_clear(&waiter->timer);
@@ -152,13 +158,13 @@ TbxOperation *tbx_operations_begin(TbxOperations *self, const char *vm_id, const
                                    const TbxOperationHandlers *handlers, gpointer user_data,
                                    GError **error)
 {
-    TbxOperation *operation = g_hash_table_lookup(self->by_vm, vm_id);
+    TbxOperation *operation = g_hash_table_lookup(self->by_vm, key_of(vm_id));
 
     if (operation != NULL && !self->is_closed &&
         !make_way(operation, vm_name, kind, pre_empt, error))
         return NULL;
     /* Who heard of the end may have begun another, or closed the driver. */
-    operation = g_hash_table_lookup(self->by_vm, vm_id);
+    operation = g_hash_table_lookup(self->by_vm, key_of(vm_id));
     if (self->is_closed) {
         tbx_error_set(error, "closed", NULL, "The driver was closed");
         return NULL;
@@ -179,7 +185,7 @@ TbxOperation *tbx_operations_begin(TbxOperations *self, const char *vm_id, const
     operation->record->state = TENBOX_OPERATION_STATE_RUNNING;
     operation->record->created_at = g_get_real_time();
     g_hash_table_insert(self->by_id, operation->record->id, operation);
-    g_hash_table_insert(self->by_vm, operation->record->vm_id, operation);
+    g_hash_table_insert(self->by_vm, (gpointer)key_of(operation->record->vm_id), operation);
     g_queue_push_tail(&self->history, operation);
     prune(self);
     return operation;
@@ -199,7 +205,7 @@ static void replace_record(TbxOperation *operation, TbxOperationRecord *record)
     TbxOperations *self = operation->operations;
 
     g_hash_table_steal(self->by_id, operation->record->id);
-    g_hash_table_remove(self->by_vm, operation->record->vm_id);
+    g_hash_table_remove(self->by_vm, key_of(operation->record->vm_id));
     tbx_operation_record_unref(operation->record);
     operation->record = record;
     g_hash_table_insert(self->by_id, record->id, operation);
@@ -251,7 +257,7 @@ TbxOperationRecord *tbx_operation_get_document(const TbxOperation *operation)
 
 TbxOperation *tbx_operations_get_current(TbxOperations *self, const char *vm_id)
 {
-    return g_hash_table_lookup(self->by_vm, vm_id);
+    return g_hash_table_lookup(self->by_vm, key_of(vm_id));
 }
 
 static TbxOperation *lookup(TbxOperations *self, const char *id, GError **error)

@@ -45,7 +45,7 @@ void tbx_operations_close(TbxOperations *self);
 
 /**
  * tbx_operations_begin:
- * @vm_id: the VM
+ * @vm_id: (nullable): the VM; NULL for the host as a whole
  * @vm_name: its name, for messages
  * @kind: the word of the action
  * @pre_empt: whether a running operation has to give way
@@ -78,7 +78,7 @@ const char *tbx_operation_get_kind(const TbxOperation *operation);
 /* (transfer none): the newest document. */
 TbxOperationRecord *tbx_operation_get_document(const TbxOperation *operation);
 
-/* (transfer none) (nullable): what runs on a VM. */
+/* (transfer none) (nullable): what runs on a VM, or (NULL) on the host as a whole. */
 TbxOperation *tbx_operations_get_current(TbxOperations *self, const char *vm_id);
 
 /* (transfer full) (nullable): the newest document of @id, "operation-not-found". */

@@ -6,16 +6,19 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "libtenbox/local/policy.h"
 #include "libtenbox/wire/json-guard.h"
 #include "libtenbox/wire/wire-error.h"
 
-#define TIME_MAX         (G_GINT64_CONSTANT(253402300799) * G_USEC_PER_SEC)
-#define BOOT_ID_FILE     "/proc/sys/kernel/random/boot_id"
+/* Far beyond what anybody will count. */
+#define RESTART_COUNT_MAX 1000000000
+#define TIME_MAX          (G_GINT64_CONSTANT(253402300799) * G_USEC_PER_SEC)
+#define BOOT_ID_FILE      "/proc/sys/kernel/random/boot_id"
 /* Fields of /proc/PID/stat behind the name, counted from the state: proc(5) numbers minus three. */
-#define STAT_USER_TIME   11
-#define STAT_SYSTEM_TIME 12
-#define STAT_START_TIME  19
-#define STAT_FIELDS      22
+#define STAT_USER_TIME    11
+#define STAT_SYSTEM_TIME  12
+#define STAT_START_TIME   19
+#define STAT_FIELDS       22
 
 TbxRunState *tbx_run_state_new(void)
 {
@@ -28,6 +31,7 @@ void tbx_run_state_free(TbxRunState *self)
         return;
     tbx_vm_exit_free(self->last_exit);
     tbx_vm_problem_free(self->last_error);
+    tbx_vm_restart_free(self->restart);
     g_free(self);
 }
 
@@ -85,6 +89,25 @@ TbxVmProblem *tbx_vm_problem_new(const GError *error)
     problem->field = g_strdup(tenbox_error_get_field(error));
     problem->detail = g_strdup(error->message);
     return problem;
+}
+
+TbxVmRestart *tbx_vm_restart_copy(const TbxVmRestart *self)
+{
+    TbxVmRestart *copy;
+
+    if (self == NULL)
+        return NULL;
+    copy = g_memdup2(self, sizeof(*self));
+    copy->reason = g_strdup(self->reason);
+    return copy;
+}
+
+void tbx_vm_restart_free(TbxVmRestart *self)
+{
+    if (self == NULL)
+        return;
+    g_free(self->reason);
+    g_free(self);
 }
 
 /* ---- the file ----------------------------------------------------------------------------- */
@@ -152,6 +175,25 @@ static TbxVmProblem *parse_problem(JsonObject *object)
     return problem;
 }
 
+/* Restarts are of the boot that they happened in: after another, autostart decides. */
+static void parse_restarts(TbxRunState *self, JsonObject *object)
+{
+    g_autofree char *boot_id = tbx_boot_id_read();
+    gint64 count = get_integer(object, "count");
+    gint64 delay = get_integer(object, "delay");
+
+    if (*boot_id == '\0' || g_strcmp0(get_string(object, "boot_id"), boot_id) != 0)
+        return;
+    self->restart_count = CLAMP(count, 0, RESTART_COUNT_MAX);
+    if (get_string(object, "reason") == NULL || get_time(object, "at") == 0 || delay < 0 ||
+        delay > TBX_RESTART_DELAY_MAX)
+        return;
+    self->restart = g_new0(TbxVmRestart, 1);
+    self->restart->reason = g_strdup(get_string(object, "reason"));
+    self->restart->delay = delay;
+    self->restart->at = get_time(object, "at");
+}
+
 TbxRunState *tbx_run_state_parse(const char *text, gsize length)
 {
     TbxRunState *self = tbx_run_state_new();
@@ -172,6 +214,7 @@ TbxRunState *tbx_run_state_parse(const char *text, gsize length)
     self->last_boot_time = get_time(document, "last_boot_time");
     self->last_exit = parse_exit(get_object(document, "last_exit"));
     self->last_error = parse_problem(get_object(document, "last_error"));
+    parse_restarts(self, get_object(document, "restarts"));
     return self;
 }
 
@@ -179,6 +222,21 @@ static void set_string(JsonObject *object, const char *key, const char *value)
 {
     if (value != NULL)
         json_object_set_string_member(object, key, value);
+}
+
+static JsonObject *print_restarts(const TbxRunState *self)
+{
+    JsonObject *object = json_object_new();
+    g_autofree char *boot_id = tbx_boot_id_read();
+
+    json_object_set_string_member(object, "boot_id", boot_id);
+    json_object_set_int_member(object, "count", self->restart_count);
+    if (self->restart != NULL) {
+        json_object_set_string_member(object, "reason", self->restart->reason);
+        json_object_set_int_member(object, "delay", self->restart->delay);
+        json_object_set_int_member(object, "at", self->restart->at);
+    }
+    return object;
 }
 
 GBytes *tbx_run_state_print(const TbxRunState *self)
@@ -214,6 +272,8 @@ GBytes *tbx_run_state_print(const TbxRunState *self)
         set_string(problem, "detail", self->last_error->detail);
         json_object_set_object_member(document, "last_error", problem);
     }
+    if (self->restart_count != 0 || self->restart != NULL)
+        json_object_set_object_member(document, "restarts", print_restarts(self));
     text = tbx_json_print_object(document, &length);
     return g_bytes_new_take(text, length);
 }
@@ -250,6 +310,14 @@ static gboolean read_boot_id(char *ret_id, gsize size)
         return FALSE;
     g_strlcpy(ret_id, g_strchomp(text), size);
     return TRUE;
+}
+
+char *tbx_boot_id_read(void)
+{
+    char boot_id[sizeof(((TbxProcessIdentity *)NULL)->boot_id)] = "";
+
+    (void)read_boot_id(boot_id, sizeof(boot_id));
+    return g_strdup(boot_id);
 }
 
 gboolean tbx_process_identity_read(gint64 pid, TbxProcessIdentity *ret_identity)

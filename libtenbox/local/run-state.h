@@ -26,11 +26,16 @@ typedef struct {
     gint64 last_boot_time;        /* the same; vm.json learns of it later, perhaps never */
     TbxVmExit *last_exit;         /* nullable */
     TbxVmProblem *last_error;     /* nullable */
+    gint64 restart_count;         /* in a row, by themselves; of this boot */
+    TbxVmRestart *restart;        /* nullable: the next one; of this boot */
 } TbxRunState;
 
 TbxRunState *tbx_run_state_new(void);
 void tbx_run_state_free(TbxRunState *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TbxRunState, tbx_run_state_free)
+
+/* What last_exit.reason is when the host went down with the VM. */
+#define TBX_EXIT_HOST_REBOOTED "host-rebooted"
 
 /* Tolerant: what cannot be understood counts as absent. An unreadable file is an empty state. */
 TbxRunState *tbx_run_state_parse(const char *text, gsize length);
@@ -41,9 +46,14 @@ TbxVmExit *tbx_vm_exit_copy(const TbxVmExit *self);
 void tbx_vm_exit_free(TbxVmExit *self);
 TbxVmProblem *tbx_vm_problem_copy(const TbxVmProblem *self);
 void tbx_vm_problem_free(TbxVmProblem *self);
+TbxVmRestart *tbx_vm_restart_copy(const TbxVmRestart *self);
+void tbx_vm_restart_free(TbxVmRestart *self);
 TbxVmProblem *tbx_vm_problem_new(const GError *error);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TbxVmExit, tbx_vm_exit_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TbxVmProblem, tbx_vm_problem_free)
+
+/* What this run of the host's kernel is called; (transfer full): "" when the kernel does not say. */
+char *tbx_boot_id_read(void);
 
 /* What is known of a living process. FALSE when there is none of that pid. */
 gboolean tbx_process_identity_read(gint64 pid, TbxProcessIdentity *ret_identity);

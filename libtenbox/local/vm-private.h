@@ -47,6 +47,19 @@ typedef struct {
     GCancellable *cancellable; /* of an update */
 } TbxVerb;
 
+/* What is done with the VM when nobody asks; see vm-life.c. */
+typedef struct {
+    guint count;                   /* restarts in a row that were made by themselves */
+    TbxVmRestart *due;             /* nullable: the next one */
+    GSource *timer;                /* until then */
+    GSource *stable;               /* until the run ends the row */
+    gboolean begins_automatically; /* the action that is about to begin is nobody's wish */
+    gboolean is_automatic;         /* the same of the one under way */
+    char *owed;                    /* nullable: why it ended before the driver was alive */
+    gboolean is_failure_owed;
+    gboolean is_host_rebooted; /* and nobody was told */
+} TbxVmLife;
+
 struct _TbxLocalVm {
     grefcount references;
     TbxLocalContext *context;
@@ -78,6 +91,7 @@ struct _TbxLocalVm {
     TbxFileWriter *state_writer;
 
     TbxVerb verb;
+    TbxVmLife life;
     TbxVmRecord *record;
 };
 
@@ -115,6 +129,19 @@ void tbx_local_vm_set_last_error(TbxLocalVm *self, const GError *error);
  * cancel an action, close the driver. */
 void tbx_local_vm_apply(TbxLocalVm *self, TbxVmEvent event);
 
+/* vm-life.c: what happened, for whoever starts the VM by itself. */
+/* It ended, and nobody had asked it to. */
+void tbx_life_on_exit(TbxLocalVm *vm, gboolean is_failure, const char *reason);
+/* A start that nobody had asked for has failed. */
+void tbx_life_on_start_failed(TbxLocalVm *vm, const GError *error);
+void tbx_life_on_running(TbxLocalVm *vm);
+/* An action has been accepted. */
+void tbx_life_on_verb(TbxLocalVm *vm, TenboxVmAction action, gboolean is_automatic);
+void tbx_life_on_definition(TbxLocalVm *vm);
+/* No timer any more; what is due stays on record. */
+void tbx_life_clear(TbxLocalVm *vm);
+void tbx_life_free(TbxLocalVm *vm);
+
 /* vm-verbs.c: what the action under way makes of what happened; each may end it. */
 void tbx_verb_on_state(TbxLocalVm *vm, enum rt_state_value state);
 void tbx_verb_on_reset(TbxLocalVm *vm, gboolean by_host);
@@ -128,6 +155,9 @@ void tbx_verb_on_exit(TbxLocalVm *vm, TbxLaunchStep launch, gboolean is_clean,
 gboolean tbx_verb_restarts(TbxLocalVm *vm, gboolean is_clean);
 /* Whether the process was killed because the user wanted it gone. */
 gboolean tbx_verb_wants_end(TbxLocalVm *vm);
+/* Whether the end of the process, clean or not, is the action's business: what was to end it, or a start
+ * whose failure it will tell. */
+gboolean tbx_verb_answers_for_end(TbxLocalVm *vm, gboolean is_clean);
 /* Forgets the action without ending its operation. */
 void tbx_verb_drop(TbxLocalVm *vm);
 /* Ends it; the VM may be gone afterwards unless the caller holds a reference. */

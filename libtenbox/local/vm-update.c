@@ -52,6 +52,7 @@ static void finish(Update *update, GError *error)
         update->definition->last_boot_time = vm->definition->last_boot_time;
         tbx_vm_definition_free(vm->definition);
         vm->definition = g_steal_pointer(&update->definition);
+        tbx_life_on_definition(vm);
     }
     /* A boot that was noted meanwhile left the file to this change. */
     if (is_boot_owed && !vm->context->is_closed)

@@ -41,10 +41,17 @@ void tbx_verb_drop(TbxLocalVm *vm)
 
 void tbx_verb_end(TbxLocalVm *vm, GError *error)
 {
+    G_GNUC_UNUSED g_autoptr(TbxHeldVm) held = tbx_local_vm_hold(vm);
     TbxOperation *operation = vm->verb.operation;
+    gboolean is_cancelled = g_error_matches(error, TENBOX_ERROR, TENBOX_ERROR_CANCELLED);
+    g_autoptr(GError) failure =
+        error != NULL && vm->life.is_automatic && !is_cancelled ? g_error_copy(error) : NULL;
 
+    vm->life.is_automatic = FALSE;
     tbx_verb_drop(vm);
     tbx_operation_end(operation, error);
+    if (failure != NULL)
+        tbx_life_on_start_failed(vm, failure);
 }
 
 static GError *cancelled_error(TbxLocalVm *vm)
@@ -410,9 +417,12 @@ TbxOperationRecord *tbx_local_vm_begin(TbxLocalVm *self, TenboxVmAction action,
     gboolean pre_empts =
         action == TENBOX_VM_ACTION_RESET ||
         (options->force && (action == TENBOX_VM_ACTION_STOP || action == TENBOX_VM_ACTION_DELETE));
+    gboolean is_automatic = self->life.begins_automatically;
     TbxVerdict verdict = TBX_VERDICT_GO;
     g_autofree char *id = NULL;
     TbxOperation *operation;
+
+    self->life.begins_automatically = FALSE; /* who hears of it may begin something himself */
 
     if (action != TENBOX_VM_ACTION_DELETE && !tbx_local_vm_check_usable(self, error))
         return NULL;
@@ -434,6 +444,7 @@ TbxOperationRecord *tbx_local_vm_begin(TbxLocalVm *self, TenboxVmAction action,
     if (operation == NULL)
         return NULL;
     id = g_strdup(tbx_operation_get_id(operation));
+    tbx_life_on_verb(self, action, is_automatic);
     self->verb.action = action;
     self->verb.timeout = options->timeout >= 0      ? options->timeout
                          : self->definition != NULL ? self->definition->stop_timeout
@@ -531,6 +542,20 @@ gboolean tbx_verb_restarts(TbxLocalVm *vm, gboolean is_clean)
 {
     return is_clean && vm->verb.operation != NULL && vm->verb.action == TENBOX_VM_ACTION_REBOOT &&
            vm->verb.phase == TBX_PHASE_ASKING;
+}
+
+gboolean tbx_verb_answers_for_end(TbxLocalVm *vm, gboolean is_clean)
+{
+    if (vm->verb.operation == NULL)
+        return FALSE;
+    switch (vm->verb.action) {
+    case TENBOX_VM_ACTION_STOP:
+    case TENBOX_VM_ACTION_SHUTDOWN:
+    case TENBOX_VM_ACTION_DELETE: return TRUE;
+    default:
+        return vm->verb.is_cancelled || vm->verb.phase == TBX_PHASE_LAUNCHING ||
+               tbx_verb_restarts(vm, is_clean);
+    }
 }
 
 gboolean tbx_verb_wants_end(TbxLocalVm *vm)

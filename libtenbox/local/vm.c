@@ -59,6 +59,8 @@ static TbxVmRecord *make_record(TbxLocalVm *self)
     record->shutdown_requested_at = self->shutdown_requested_at;
     record->pid = self->process != NULL ? tbx_vm_process_get_identity(self->process)->pid : 0;
     record->last_exit = tbx_vm_exit_copy(self->last_exit);
+    record->restart_count = self->life.count;
+    record->restart = tbx_vm_restart_copy(self->life.due);
     if (operation != NULL) {
         record->operation = g_new0(TbxVmOperation, 1);
         record->operation->id = g_strdup(tbx_operation_get_id(operation));
@@ -136,6 +138,8 @@ void tbx_local_vm_save_state(TbxLocalVm *self, GAsyncReadyCallback callback, gpo
         .last_boot_time = self->launched_at,
         .last_exit = self->last_exit,
         .last_error = self->last_error,
+        .restart_count = self->life.count,
+        .restart = self->life.due,
     };
     g_autoptr(GBytes) content = NULL;
 
@@ -216,6 +220,7 @@ static void sync_state(TbxLocalVm *self, enum rt_state_value state)
         self->launch = TBX_LAUNCH_NONE;
         self->started_at = self->launched_at;
         note_boot(self);
+        tbx_life_on_running(self);
         tbx_local_vm_apply(self, TBX_VM_EVENT_RUNNING);
     } else if (state == RT_STATE_RUNNING && self->state.value == TENBOX_VM_STATE_PAUSED) {
         tbx_local_vm_apply(self, TBX_VM_EVENT_RUNNING);
@@ -378,6 +383,9 @@ static void on_exited(const TbxVmExit *exit, gboolean is_clean, gpointer user_da
     TbxLaunchStep launch = self->launch;
     gboolean is_refused = self->refusal != NULL && launch != TBX_LAUNCH_NONE;
     gboolean is_wanted = is_clean || tbx_verb_wants_end(self);
+    gboolean is_asked = self->shutdown_requested_at != 0 ||
+                        g_str_equal(exit->reason, "host-power-off") ||
+                        tbx_verb_answers_for_end(self, is_clean);
     g_autoptr(GError) failure = NULL;
 
     if (launch != TBX_LAUNCH_NONE)
@@ -403,6 +411,8 @@ static void on_exited(const TbxVmExit *exit, gboolean is_clean, gpointer user_da
     /* An action that was begun meanwhile has seen the end already. */
     if (self->verb.operation == verb.operation && self->verb.token == verb.token)
         tbx_verb_on_exit(self, launch, is_clean, failure);
+    if (!is_asked)
+        tbx_life_on_exit(self, !is_clean, exit->reason);
     settle(self);
 }
 
@@ -501,6 +511,7 @@ TbxLocalVm *tbx_local_vm_ref(TbxLocalVm *self)
 void tbx_local_vm_close(TbxLocalVm *self)
 {
     tbx_verb_drop(self);
+    tbx_life_clear(self);
     if (self->process != NULL && self->launch != TBX_LAUNCH_NONE &&
         self->launch != TBX_LAUNCH_BOOTING) {
         tbx_vm_process_abandon(g_steal_pointer(&self->process));
@@ -524,6 +535,7 @@ void tbx_local_vm_unref(TbxLocalVm *self)
         return;
     g_ref_count_init(&self->references);
     tbx_local_vm_close(self);
+    tbx_life_free(self);
     tbx_console_log_unref(self->log);
     tbx_file_writer_unref(self->definition_writer);
     tbx_file_writer_unref(self->state_writer);
@@ -543,11 +555,13 @@ void tbx_local_vm_unref(TbxLocalVm *self)
 static void note_lost_process(TbxLocalVm *self, const TbxProcessIdentity *identity)
 {
     gboolean is_this_boot = tbx_process_identity_is_of_this_boot(identity);
+    gboolean is_asked = self->shutdown_requested_at != 0;
     TbxVmExit *exit = g_new0(TbxVmExit, 1);
 
-    exit->reason = g_strdup("exited");
+    exit->reason = g_strdup(is_this_boot ? "exited" : TBX_EXIT_HOST_REBOOTED);
     exit->detail = g_strdup(is_this_boot ? "cause unknown: the process ended while no daemon ran"
                                          : "the host was restarted while the VM ran");
+    exit->exit_code = -1;
     exit->time = g_get_real_time();
     tbx_vm_exit_free(self->last_exit);
     self->last_exit = exit;
@@ -555,7 +569,11 @@ static void note_lost_process(TbxLocalVm *self, const TbxProcessIdentity *identi
     self->started_at = 0;
     self->shutdown_requested_at = 0;
     tbx_local_vm_apply(self, TBX_VM_EVENT_ADOPTED);
-    tbx_local_vm_apply(self, TBX_VM_EVENT_CRASHED);
+    tbx_local_vm_apply(self, is_this_boot ? TBX_VM_EVENT_CRASHED : TBX_VM_EVENT_ENDED);
+    if (!is_this_boot)
+        self->life.is_host_rebooted = TRUE;
+    else if (!is_asked)
+        tbx_life_on_exit(self, TRUE, exit->reason);
     tbx_local_vm_save_state(self, NULL, NULL);
 }
 
@@ -573,6 +591,8 @@ gboolean tbx_local_vm_load_state(TbxLocalVm *self)
     state = tbx_run_state_parse(text, length);
     self->last_exit = g_steal_pointer(&state->last_exit);
     self->last_error = g_steal_pointer(&state->last_error);
+    self->life.count = (guint)state->restart_count;
+    self->life.due = g_steal_pointer(&state->restart);
     if (self->definition != NULL)
         self->definition->last_boot_time =
             MAX(self->definition->last_boot_time, state->last_boot_time / G_USEC_PER_SEC);

@@ -26,9 +26,12 @@ typedef struct {
     TbxRegistry *registry;
     TbxOperations *operations;
     gboolean is_closed; /* no events any more */
+    gboolean is_alive;  /* VMs are restarted by themselves; see tbx_local_vm_begin_life() */
     void (*emit)(const char *type, TbxVmRecord *vm, TbxDriver *driver);
     /* The VM and its folder are gone; the driver forgets it. */
     void (*removed)(TbxLocalVm *vm, TbxDriver *driver);
+    /* Somebody has begun an action on it. */
+    void (*touched)(TbxLocalVm *vm, TbxDriver *driver);
     /* It is known whether the VM's process lives. */
     void (*settled)(TbxLocalVm *vm, TbxDriver *driver);
 } TbxLocalContext;
@@ -66,6 +69,14 @@ void tbx_local_vm_publish(TbxLocalVm *self, const char *type);
 /* Takes an action on. (transfer full) (nullable): the operation's document. */
 TbxOperationRecord *tbx_local_vm_begin(TbxLocalVm *self, TenboxVmAction action,
                                        const TbxActionOptions *options, GError **error);
+
+/* From now on the VM is restarted by itself, as its policy says; context->is_alive is set. What came before
+ * is told and made up for. */
+void tbx_local_vm_begin_life(TbxLocalVm *self);
+/* A start that nobody asked for: when it fails, the restart policy decides what follows. */
+TbxOperationRecord *tbx_local_vm_begin_automatic(TbxLocalVm *self, GError **error);
+/* Forgets restarts in a row, and one that is due. */
+void tbx_local_vm_drop_restart(TbxLocalVm *self);
 
 /* The operations of the driver of the same names; each completes and drops @task. */
 void tbx_local_vm_update(TbxLocalVm *self, TbxVmSpec *spec, GTask *task);

@@ -270,6 +270,14 @@ static void remote_doctor(TbxDriver *base, GTask *task)
     call_get(base, "/v1/system/doctor", DOCTOR_SECONDS, answer_json_text, task);
 }
 
+static void remote_system_stop_vms(TbxDriver *base, const TbxActionOptions *options, GTask *task)
+{
+    g_autoptr(JsonObject) body = tbx_action_options_to_json(TENBOX_VM_ACTION_STOP, options);
+    TbxHttpRequest request = {"POST", "/v1/system:stop-vms", body, TBX_HTTP_ANSWER_SECONDS};
+
+    call_route(base, &request, answer_operation, task);
+}
+
 static void remote_vm_list(TbxDriver *base, GTask *task)
 {
     call_get(base, "/v1/vms", TBX_HTTP_ANSWER_SECONDS, answer_vm_list, task);
@@ -369,6 +377,7 @@ static const TbxDriverOps remote_ops = {
     .free = remote_free,
     .system_get = remote_system_get,
     .doctor = remote_doctor,
+    .system_stop_vms = remote_system_stop_vms,
     .vm_list = remote_vm_list,
     .vm_get = remote_vm_get,
     .vm_create = remote_vm_create,

@@ -61,7 +61,8 @@ static gboolean decode_data(TbxEventRecord *self, JsonObject *object, GError **e
                      g_strcmp0(self->type, TBX_EVENT_VM_CHANGED) == 0 ||
                      g_strcmp0(self->type, TBX_EVENT_VM_STATE) == 0 ||
                      g_strcmp0(self->type, TBX_EVENT_VM_DELETED) == 0 ||
-                     g_strcmp0(self->type, TBX_EVENT_VM_REBOOTED) == 0;
+                     g_strcmp0(self->type, TBX_EVENT_VM_REBOOTED) == 0 ||
+                     g_strcmp0(self->type, TBX_EVENT_HOST_REBOOTED) == 0;
     gboolean is_operation = g_strcmp0(self->type, TBX_EVENT_OPERATION_CHANGED) == 0;
 
     if (!is_vm && !is_operation) {

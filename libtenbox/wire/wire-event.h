@@ -3,7 +3,7 @@
  * An entry of the journal: {"sequence","epoch","time","type","vm_id","data"}.
  *
  * `data` is the whole document the entry is about: the VM's for "vm.created", "vm.changed",
- * "vm.state", "vm.rebooted" and (its last) "vm.deleted", the operation's for "operation.changed"; any other
+ * "vm.state", "vm.rebooted", "host.rebooted" and (its last) "vm.deleted", the operation's for "operation.changed"; any other
  * "vm.…" may bring the VM's. A follower never has to ask back.
  */
 #pragma once
@@ -18,7 +18,10 @@ G_BEGIN_DECLS
 #define TBX_EVENT_VM_CHANGED        "vm.changed" /* anything but the state differs */
 #define TBX_EVENT_VM_STATE          "vm.state"   /* the state differs, perhaps more */
 #define TBX_EVENT_VM_DELETED        "vm.deleted"
-#define TBX_EVENT_VM_REBOOTED       "vm.rebooted" /* the guest rebooted by itself or by request */
+#define TBX_EVENT_VM_REBOOTED       "vm.rebooted"   /* the guest rebooted by itself or by request */
+#define TBX_EVENT_VM_RESTART        "vm.restart"    /* it ended, and is started again later */
+#define TBX_EVENT_VM_AUTOSTART      "vm.autostart"  /* it is being started since its host was */
+#define TBX_EVENT_HOST_REBOOTED     "host.rebooted" /* the host was restarted while the VM ran */
 #define TBX_EVENT_OPERATION_CHANGED "operation.changed" /* begun, got further, or ended */
 /* Not entries of the journal, but put among them for one follower; see driver/journal.h. Their sequence
  * is that of the last entry. */

@@ -79,6 +79,19 @@ static const TbxRecordType problem_type = {
     G_N_ELEMENTS(problem_fields),
 };
 
+static const TbxField restart_fields[] = {
+    FIELD(TbxVmRestart, reason, TBX_FIELD_STRING, TBX_FIELD_REQUIRED),
+    FIELD(TbxVmRestart, delay, TBX_FIELD_INTEGER, TBX_FIELD_REQUIRED),
+    FIELD(TbxVmRestart, at, TBX_FIELD_TIME, TBX_FIELD_REQUIRED),
+};
+
+static const TbxRecordType restart_type = {
+    "VM",
+    sizeof(TbxVmRestart),
+    restart_fields,
+    G_N_ELEMENTS(restart_fields),
+};
+
 static const TbxField vm_fields[] = {
     FIELD(TbxVmRecord, id, TBX_FIELD_STRING, TBX_FIELD_REQUIRED),
     FIELD(TbxVmRecord, name, TBX_FIELD_STRING, TBX_FIELD_REQUIRED),
@@ -113,6 +126,9 @@ static const TbxField vm_fields[] = {
      NULL, &exit_type},
     {"last_error", TBX_FIELD_OBJECT, TBX_FIELD_NULLABLE, G_STRUCT_OFFSET(TbxVmRecord, last_error),
      NULL, &problem_type},
+    FIELD(TbxVmRecord, restart_count, TBX_FIELD_INTEGER, 0),
+    {"restart", TBX_FIELD_OBJECT, TBX_FIELD_NULLABLE, G_STRUCT_OFFSET(TbxVmRecord, restart), NULL,
+     &restart_type},
 };
 
 static const TbxRecordType vm_type = {

@@ -58,6 +58,13 @@ typedef struct {
     char *detail;
 } TbxVmProblem;
 
+/* The next start that the daemon makes by itself. */
+typedef struct {
+    char *reason; /* of the end before it: a word of last_exit, or the code of an error */
+    gint64 delay; /* seconds between that end and this start */
+    gint64 at;    /* when it is due */
+} TbxVmRestart;
+
 typedef struct _TbxVmRecord TbxVmRecord;
 struct _TbxVmRecord {
     char *id;
@@ -90,6 +97,8 @@ struct _TbxVmRecord {
     TbxVmOperation *operation; /* nullable */
     TbxVmExit *last_exit;      /* nullable */
     TbxVmProblem *last_error;  /* nullable */
+    gint64 restart_count;      /* in a row, by the daemon itself */
+    TbxVmRestart *restart;     /* nullable: none is due */
 
     /*< private >*/
     JsonObject *foreign; /* nullable: the document as it came, with members we do not know */

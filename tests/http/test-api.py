@@ -491,6 +491,28 @@ def ending():
 
 
 @TAP.test
+def stop_all():
+    """all VMs are stopped by one operation of no VM, a guest that does not follow by force"""
+    with Api() as api:
+        api.refused(422, "field-invalid", "timeout", "POST", "/v1/system:stop-vms", body={"timeout": -2})
+        api.refused(422, "field-unknown", "order", "POST", "/v1/system:stop-vms", body={"order": 1})
+        equal(api.call("POST", "/v1/system:stop-vms", query="?wait=60", status=200).json()["state"], "done")
+        api.create("first", start_order=1)
+        api.create("last", start_order=2)
+        api.create("deaf", cmdline="ignore-button", start_order=2)
+        for name in ("first", "last", "deaf"):
+            api.act(name, "start")
+        begun = api.call("POST", "/v1/system:stop-vms", body={"timeout": 3600}, status=202).json()
+        equal((begun["kind"], begun["vm_id"], begun["state"]), ("stop-vms", None, "running"))
+        # The same again is the same operation, with more haste.
+        ended = api.call("POST", "/v1/system:stop-vms", query="?wait=60", body={"force": True},
+                         status=200).json()
+        equal((ended["id"], ended["state"]), (begun["id"], "done"))
+        for vm in api.items():
+            equal(vm["state"], "stopped", vm)
+
+
+@TAP.test
 def ending_waits():
     """requests that only wait are told that the daemon ends, and do not hold it up"""
     with Api() as api:

@@ -144,9 +144,10 @@ static void test_foreign_process(void)
         g_assert_true(g_file_set_contents(path, text, -1, NULL));
         harness_open(&harness);
         record = get_vm(&harness, "one");
-        g_assert_cmpint(record->state, ==, TENBOX_VM_STATE_CRASHED);
+        g_assert_cmpint(record->state, ==,
+                        i == 0 ? TENBOX_VM_STATE_CRASHED : TENBOX_VM_STATE_STOPPED);
         g_assert_cmpint(record->pid, ==, 0);
-        g_assert_cmpstr(record->last_exit->reason, ==, "exited");
+        g_assert_cmpstr(record->last_exit->reason, ==, i == 0 ? "exited" : "host-rebooted");
         g_assert_nonnull(strstr(record->last_exit->detail, i == 0 ? "cause unknown" : "restarted"));
         run_ok(&harness, "one", START, FALSE);
         run_ok(&harness, "one", STOP, TRUE);
