@@ -363,6 +363,17 @@ gboolean tenbox_vm_update_finish(TenboxVm *self, GAsyncResult *result, GError **
     return finish_boolean(self, result, error);
 }
 
+/* FALSE, and @task is answered, when there is no such log. */
+static gboolean check_log_source(const char *source, GTask *task)
+{
+    if (strcmp(source, "console") == 0 || strcmp(source, "runtime") == 0)
+        return TRUE;
+    g_task_return_error(task,
+                        tbx_error_new("field-invalid", "source",
+                                      "there is no log \"%s\", only console and runtime", source));
+    return FALSE;
+}
+
 void tenbox_vm_read_log_async(TenboxVm *self, const char *source, guint line_count,
                               GCancellable *cancellable, GAsyncReadyCallback callback,
                               gpointer user_data)
@@ -371,16 +382,9 @@ void tenbox_vm_read_log_async(TenboxVm *self, const char *source, guint line_cou
 
     g_autoptr(GTask) task =
         vm_task_new(self, cancellable, callback, user_data, tenbox_vm_read_log_async);
-    if (!task)
-        return;
-    if (g_strcmp0(source, "console") != 0 && g_strcmp0(source, "runtime") != 0) {
-        g_task_return_error(task, tbx_error_new("field-invalid", "source",
-                                                "there is no log \"%s\", only console and runtime",
-                                                source));
-        return;
-    }
-    tbx_driver_vm_log(self->driver, self->record->id, source, line_count,
-                      tbx_task_inner(task, on_text));
+    if (task && check_log_source(source, task))
+        tbx_driver_vm_log(self->driver, self->record->id, source, line_count,
+                          tbx_task_inner(task, on_text));
 }
 
 char *tenbox_vm_read_log_finish(TenboxVm *self, GAsyncResult *result, GError **error)
@@ -433,6 +437,24 @@ void tenbox_vm_open_console_async(TenboxVm *self, TenboxConsoleFlags flags,
 }
 
 TenboxConsole *tenbox_vm_open_console_finish(TenboxVm *self, GAsyncResult *result, GError **error)
+{
+    return finish_pointer(self, result, error);
+}
+
+void tenbox_vm_follow_log_async(TenboxVm *self, const char *source, int line_count,
+                                GCancellable *cancellable, GAsyncReadyCallback callback,
+                                gpointer user_data)
+{
+    g_return_if_fail(TENBOX_IS_VM(self) && source);
+
+    g_autoptr(GTask) task =
+        vm_task_new(self, cancellable, callback, user_data, tenbox_vm_follow_log_async);
+    if (task && check_log_source(source, task))
+        tbx_driver_vm_log_follow(self->driver, self->record->id, source, MAX(line_count, -1),
+                                 tbx_task_inner(task, on_console));
+}
+
+TenboxConsole *tenbox_vm_follow_log_finish(TenboxVm *self, GAsyncResult *result, GError **error)
 {
     return finish_pointer(self, result, error);
 }

@@ -1037,6 +1037,43 @@ char *tenbox_vm_read_log_sync(TenboxVm *self, const char *source, guint line_cou
                               GCancellable *cancellable, GError **error);
 
 /**
+ * tenbox_vm_follow_log_async:
+ * @self: a VM
+ * @source: "console" or "runtime", as of tenbox_vm_read_log_async()
+ * @line_count: how many of the last lines come first, -1 for all that is kept
+ * @cancellable: (nullable): withdraws the request
+ * @callback: (scope async): called when it is over
+ * @user_data: for @callback
+ *
+ * Follows a log of the VM: its last lines, then what is added to it, over all runs of the VM.
+ *
+ * Errors: %TENBOX_ERROR_INVALID_ARGUMENT, %TENBOX_ERROR_NOT_FOUND.
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+void tenbox_vm_follow_log_async(TenboxVm *self, const char *source, int line_count,
+                                GCancellable *cancellable, GAsyncReadyCallback callback,
+                                gpointer user_data);
+
+/**
+ * tenbox_vm_follow_log_finish:
+ * @self: a VM
+ * @result: the result
+ * @error: return location
+ *
+ * The log is a #TenboxConsole that takes no input: `output` has pieces of UTF-8 text, which end anywhere,
+ * tenbox_console_set_paused() holds it, and `closed` comes without an error when the VM was
+ * deleted. Dropping the last reference ends it.
+ *
+ * Returns: (transfer full) (nullable): the log
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+TenboxConsole *tenbox_vm_follow_log_finish(TenboxVm *self, GAsyncResult *result, GError **error);
+
+/**
  * tenbox_vm_get_statistics_async:
  * @self: a VM
  * @cancellable: (nullable): withdraws the request

@@ -20,6 +20,9 @@ void tbd_vm_act(TbdRequest *request); /* the route's data is the TenboxVmAction 
 void tbd_vm_logs(TbdRequest *request);
 void tbd_vm_statistics(TbdRequest *request);
 
+/* http-events.c */
+void tbd_events_get(TbdRequest *request);
+
 /* http-operations.c */
 void tbd_operations_list(TbdRequest *request);
 void tbd_operation_get(TbdRequest *request);

@@ -37,6 +37,9 @@
 #define TBD_REQUEST_ID_MAX  64
 #define TBD_LOG_LINES_MAX   100000 /* what ?lines= may ask for; a log has at most 1 MiB of them */
 
+#define TBD_HEARTBEAT_SECONDS     15   /* between two signs of life of a stream of events */
+#define TBD_HEARTBEAT_SECONDS_MAX 3600 /* what ?heartbeat= may ask for */
+
 /* ---- streams ---------------------------------------------------------------------------------- */
 
 /* WebSockets of one user: less than they may have connections, so that streams leave room for

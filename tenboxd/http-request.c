@@ -23,6 +23,7 @@ struct _TbdRequest {
     TbdQuery query;
     JsonObject *body;
     int data;
+    gpointer state;            /* the handler's */
     GCancellable *cancellable; /* of all tasks of the request */
     GSource *leaving;          /* while tasks are under way: the client goes */
     GSource *quitting;         /* nullable: the daemon goes, while the request only waits */
@@ -89,6 +90,9 @@ void tbd_request_unref(TbdRequest *self)
     for (guint i = 0; i < TBD_PARAMETERS_MAX; i++) {
         g_free(self->parameters[i]);
     }
+    g_free(self->query.since);
+    g_free(self->query.type);
+    g_free(self->query.vm);
     g_clear_pointer(&self->body, json_object_unref);
     stop_watching(self);
     g_object_unref(self->cancellable);
@@ -142,6 +146,16 @@ JsonObject *tbd_request_get_body(TbdRequest *self)
 int tbd_request_get_data(TbdRequest *self)
 {
     return self->data;
+}
+
+void tbd_request_set_state(TbdRequest *self, gpointer state)
+{
+    self->state = state;
+}
+
+gpointer tbd_request_steal_state(TbdRequest *self)
+{
+    return g_steal_pointer(&self->state);
 }
 
 void tbd_request_set_data(TbdRequest *self, int data)
@@ -221,6 +235,17 @@ static gboolean read_number(const char *name, const char *value, guint minimum, 
     return TRUE;
 }
 
+static gboolean read_boolean(const char *name, const char *value, gboolean *ret_value,
+                             GError **error)
+{
+    *ret_value = strcmp(value, "true") == 0;
+    if (!*ret_value && strcmp(value, "false") != 0) {
+        tbx_error_set(error, "field-invalid", name, "%s must be true or false", name);
+        return FALSE;
+    }
+    return TRUE;
+}
+
 static gboolean read_parameter(TbdQuery *query, const char *name, const char *value,
                                TbdQueryFields known, TbdQueryFields *seen, GError **error)
 {
@@ -228,10 +253,11 @@ static gboolean read_parameter(TbdQuery *query, const char *name, const char *va
         const char *name;
         TbdQueryFields field;
     } rows[] = {
-        {"wait", TBD_QUERY_WAIT},
-        {"force", TBD_QUERY_FORCE},
-        {"source", TBD_QUERY_SOURCE},
-        {"lines", TBD_QUERY_LINES},
+        {"wait", TBD_QUERY_WAIT},           {"force", TBD_QUERY_FORCE},
+        {"source", TBD_QUERY_SOURCE},       {"lines", TBD_QUERY_LINES},
+        {"follow", TBD_QUERY_FOLLOW},       {"since", TBD_QUERY_SINCE},
+        {"type", TBD_QUERY_TYPE},           {"vm", TBD_QUERY_VM},
+        {"heartbeat", TBD_QUERY_HEARTBEAT},
     };
     TbdQueryFields field = 0;
 
@@ -255,14 +281,16 @@ static gboolean read_parameter(TbdQuery *query, const char *name, const char *va
     case TBD_QUERY_WAIT:
         return read_number(name, value, 0, TBX_OPERATION_WAIT_MAX, &query->wait, error);
     case TBD_QUERY_LINES:
-        return read_number(name, value, 1, TBD_LOG_LINES_MAX, &query->lines, error);
-    case TBD_QUERY_FORCE:
-        query->force = strcmp(value, "true") == 0;
-        if (!query->force && strcmp(value, "false") != 0) {
-            tbx_error_set(error, "field-invalid", name, "force must be true or false");
-            return FALSE;
-        }
-        return TRUE;
+        query->has_lines = TRUE;
+        return read_number(name, value, known & TBD_QUERY_FOLLOW ? 0 : 1, TBD_LOG_LINES_MAX,
+                           &query->lines, error);
+    case TBD_QUERY_HEARTBEAT:
+        return read_number(name, value, 1, TBD_HEARTBEAT_SECONDS_MAX, &query->heartbeat, error);
+    case TBD_QUERY_FORCE: return read_boolean(name, value, &query->force, error);
+    case TBD_QUERY_FOLLOW: return read_boolean(name, value, &query->follow, error);
+    case TBD_QUERY_SINCE: query->since = g_strdup(value); return TRUE;
+    case TBD_QUERY_TYPE: query->type = g_strdup(value); return TRUE;
+    case TBD_QUERY_VM: query->vm = g_strdup(value); return TRUE;
     case TBD_QUERY_SOURCE:
         query->source = strcmp(value, "runtime") == 0 ? "runtime" : "console";
         if (strcmp(value, query->source) != 0) {
@@ -448,6 +476,7 @@ typedef struct {
     TbdPeer *peer;
     char *text;
     TbdUpgradeCallback upgraded; /* NULL: close */
+    gpointer user_data;          /* for it */
 } Farewell;
 
 static void on_farewell_written(GObject *source, GAsyncResult *result, gpointer user_data)
@@ -456,10 +485,13 @@ static void on_farewell_written(GObject *source, GAsyncResult *result, gpointer 
     gboolean written =
         g_output_stream_write_all_finish(G_OUTPUT_STREAM(source), result, NULL, NULL);
 
-    if (written && farewell->upgraded != NULL && !tbd_daemon_is_quitting(farewell->daemon)) {
+    if (written && farewell->upgraded != NULL) {
         tbd_peer_set_state(farewell->peer, TBD_PEER_WORKING);
-        farewell->upgraded(farewell->daemon, farewell->stream, farewell->peer);
+        farewell->upgraded(farewell->daemon, farewell->stream, farewell->peer, farewell->user_data);
     } else {
+        if (farewell->upgraded != NULL) {
+            farewell->upgraded(farewell->daemon, NULL, NULL, farewell->user_data);
+        }
         g_io_stream_close(farewell->stream, NULL, NULL);
     }
     tbd_peer_unref(farewell->peer);
@@ -471,7 +503,7 @@ static void on_farewell_written(GObject *source, GAsyncResult *result, gpointer 
 
 /* Takes @text. */
 static void say_farewell(TbdDaemon *daemon, SoupServerMessage *message, char *text,
-                         TbdUpgradeCallback upgraded)
+                         TbdUpgradeCallback upgraded, gpointer user_data)
 {
     Farewell *farewell = g_new0(Farewell, 1);
 
@@ -480,6 +512,7 @@ static void say_farewell(TbdDaemon *daemon, SoupServerMessage *message, char *te
     farewell->stream = soup_server_message_steal_connection(message);
     farewell->text = text;
     farewell->upgraded = upgraded;
+    farewell->user_data = user_data;
     tbd_peer_set_state(farewell->peer, TBD_PEER_ANSWER);
     g_output_stream_write_all_async(g_io_stream_get_output_stream(farewell->stream), text,
                                     strlen(text), G_PRIORITY_DEFAULT, NULL, on_farewell_written,
@@ -492,16 +525,42 @@ void tbd_message_refuse(SoupServerMessage *message, GError *error)
     gboolean is_head = strcmp(soup_server_message_get_method(message), "HEAD") == 0;
 
     g_debug("request refused: %s", error->message);
-    say_farewell(NULL, message, tbd_problem_print_answer(error, id, is_head), NULL);
+    say_farewell(NULL, message, tbd_problem_print_answer(error, id, is_head), NULL, NULL);
     g_error_free(error);
 }
 
-void tbd_request_upgrade(TbdRequest *self, const char *head, TbdUpgradeCallback callback)
+void tbd_request_upgrade(TbdRequest *self, const char *head, TbdUpgradeCallback callback,
+                         gpointer user_data)
 {
     self->is_answered = TRUE;
     stop_watching(self);
     if (!self->is_over && tbd_peer_of(self->message) != NULL) {
-        say_farewell(self->daemon, self->message, g_strdup(head), callback);
+        say_farewell(self->daemon, self->message, g_strdup(head), callback, user_data);
+    } else {
+        callback(self->daemon, NULL, NULL, user_data);
     }
     tbd_request_unref(self);
+}
+
+gboolean tbd_request_takes_chunks(TbdRequest *self)
+{
+    return soup_server_message_get_http_version(self->message) != SOUP_HTTP_1_0;
+}
+
+char *tbd_request_print_head(TbdRequest *self, const char *content_type, gboolean is_chunked)
+{
+    GString *head = g_string_new("HTTP/1.1 200 OK\r\n");
+    SoupMessageHeadersIter iter;
+    const char *name, *value;
+
+    tbd_request_set_answer_header(self, "Content-Type", content_type);
+    if (is_chunked) {
+        tbd_request_set_answer_header(self, "Transfer-Encoding", "chunked");
+    }
+    soup_message_headers_iter_init(&iter, soup_server_message_get_response_headers(self->message));
+    while (soup_message_headers_iter_next(&iter, &name, &value)) {
+        g_string_append_printf(head, "%s: %s\r\n", name, value);
+    }
+    g_string_append(head, "\r\n");
+    return g_string_free(head, FALSE);
 }

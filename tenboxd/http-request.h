@@ -26,10 +26,15 @@ typedef struct _TbdRequest TbdRequest;
 
 /* A query parameter that a route knows. */
 typedef enum {
-    TBD_QUERY_WAIT = 1 << 0,   /* wait: 0 to TBX_OPERATION_WAIT_MAX */
-    TBD_QUERY_FORCE = 1 << 1,  /* force: true, false */
-    TBD_QUERY_SOURCE = 1 << 2, /* source: console, runtime */
-    TBD_QUERY_LINES = 1 << 3,  /* lines: 1 to 100000 */
+    TBD_QUERY_WAIT = 1 << 0,       /* wait: 0 to TBX_OPERATION_WAIT_MAX */
+    TBD_QUERY_FORCE = 1 << 1,      /* force: true, false */
+    TBD_QUERY_SOURCE = 1 << 2,     /* source: console, runtime */
+    TBD_QUERY_LINES = 1 << 3,      /* lines: 1 to 100000, and 0 where a log can be followed */
+    TBD_QUERY_FOLLOW = 1 << 16,    /* follow: true, false */
+    TBD_QUERY_SINCE = 1 << 17,     /* since: a position in the journal */
+    TBD_QUERY_TYPE = 1 << 18,      /* type: of events, several with commas */
+    TBD_QUERY_VM = 1 << 19,        /* vm: id or name */
+    TBD_QUERY_HEARTBEAT = 1 << 20, /* heartbeat: 1 to 3600 */
 } TbdQueryFields;
 
 typedef struct {
@@ -37,6 +42,12 @@ typedef struct {
     gboolean force;
     const char *source; /* static */
     guint lines;        /* 0: all */
+    gboolean has_lines;
+    gboolean follow;
+    char *since;     /* nullable */
+    char *type;      /* nullable */
+    char *vm;        /* nullable */
+    guint heartbeat; /* seconds; 0: not said */
 } TbdQuery;
 
 /* (transfer none) */
@@ -53,6 +64,9 @@ JsonObject *tbd_request_get_body(TbdRequest *self);
 const char *tbd_request_get_header(TbdRequest *self, const char *name);
 /* What the route says in `data`. */
 int tbd_request_get_data(TbdRequest *self);
+/* A place for what a handler needs while its task is under way; it takes it back and frees it. */
+void tbd_request_set_state(TbdRequest *self, gpointer state);
+gpointer tbd_request_steal_state(TbdRequest *self);
 
 /**
  * tbd_request_task:
@@ -86,11 +100,17 @@ void tbd_request_reply_empty(TbdRequest *self, guint status);
 void tbd_request_fail(TbdRequest *self, GError *error);
 
 /* The connection itself: answers with @head, a whole HTTP head, and hands stream and record over to
- * @callback, which is not called when the client has gone meanwhile. */
-typedef void (*TbdUpgradeCallback)(TbdDaemon *daemon, GIOStream *stream, TbdPeer *peer);
+ * @callback, with NULL for both when the client has gone meanwhile. */
+typedef void (*TbdUpgradeCallback)(TbdDaemon *daemon, GIOStream *stream, TbdPeer *peer,
+                                   gpointer user_data);
+void tbd_request_upgrade(TbdRequest *self, const char *head, TbdUpgradeCallback callback,
+                         gpointer user_data);
+/* Whether the client's HTTP knows chunks. */
+gboolean tbd_request_takes_chunks(TbdRequest *self);
+/* (transfer full): a head for tbd_request_upgrade() that answers 200, with the headers set so far. */
+char *tbd_request_print_head(TbdRequest *self, const char *content_type, gboolean is_chunked);
 /* Nullable: the record of the client's connection; NULL once the client has gone. */
 TbdPeer *tbd_request_get_peer(TbdRequest *self);
-void tbd_request_upgrade(TbdRequest *self, const char *head, TbdUpgradeCallback callback);
 
 /* ---- for the router -------------------------------------------------------------------------- */
 

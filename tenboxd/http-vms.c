@@ -5,6 +5,8 @@
 #include "libtenbox/wire/wire-error.h"
 #include "libtenbox/wire/wire-vm.h"
 #include "tenboxd/http-handlers.h"
+#include "tenboxd/http-limits.h"
+#include "tenboxd/http-stream.h"
 
 static JsonObject *vm_to_json(gpointer record)
 {
@@ -138,10 +140,112 @@ static void on_log(GObject *source, GAsyncResult *result, gpointer user_data)
     tbd_request_reply_text(request, 200, "text/plain; charset=utf-8", text);
 }
 
+/* ---- a log that is followed ------------------------------------------------------------------ */
+
+typedef struct {
+    TbxConsoleStream *log;
+    TbdHttpStream *stream; /* NULL before its beginning */
+    GCancellable *closing; /* cancelled when the stream is gone */
+    GBytes *bytes;         /* nullable: read, not sent */
+    gboolean is_reading;
+    gboolean is_ended;
+} Follow;
+
+static void follow_free(Follow *self)
+{
+    tbx_console_stream_unref(self->log);
+    g_object_unref(self->closing);
+    g_clear_pointer(&self->bytes, g_bytes_unref);
+    g_free(self);
+}
+
+static void on_follow_read(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    Follow *self = user_data;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GBytes) bytes = g_task_propagate_pointer(G_TASK(result), &error);
+
+    self->is_reading = FALSE;
+    if (self->stream == NULL) {
+        follow_free(self);
+        return;
+    }
+    self->is_ended = bytes == NULL || g_bytes_get_size(bytes) == 0;
+    self->bytes = self->is_ended ? NULL : g_steal_pointer(&bytes);
+    tbd_http_stream_wake(self->stream);
+}
+
+static void on_follow_fill(TbdHttpStream *stream, GString *out, gpointer user_data)
+{
+    Follow *self = user_data;
+
+    if (self->bytes != NULL) {
+        gsize length;
+        const char *text = g_bytes_get_data(self->bytes, &length);
+
+        g_string_append_len(out, text, (gssize)length);
+        g_clear_pointer(&self->bytes, g_bytes_unref);
+    } else if (self->is_ended) {
+        tbd_http_stream_end(stream, NULL);
+    } else if (!self->is_reading) {
+        self->is_reading = TRUE;
+        tbx_console_stream_read(self->log, TBD_HTTP_STREAM_PIECE,
+                                g_task_new(NULL, self->closing, on_follow_read, self));
+    }
+}
+
+static void on_follow_begun(TbdHttpStream *stream, gpointer user_data)
+{
+    ((Follow *)user_data)->stream = stream;
+}
+
+static void on_follow_closed(TbdHttpStream *stream, gpointer user_data)
+{
+    Follow *self = user_data;
+
+    self->stream = NULL;
+    if (self->is_reading) {
+        g_cancellable_cancel(self->closing);
+    } else {
+        follow_free(self);
+    }
+}
+
+static void on_log_followed(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    static const TbdHttpStreamHandlers handlers = {on_follow_fill, on_follow_closed, NULL};
+    TbdRequest *request = user_data;
+    GError *error = NULL;
+    TbxConsoleStream *log = g_task_propagate_pointer(G_TASK(result), &error);
+    Follow *self;
+
+    if (log == NULL) {
+        tbd_request_fail(request, error);
+        return;
+    }
+    self = g_new0(Follow, 1);
+    self->log = log;
+    self->closing = g_cancellable_new();
+    tbd_http_stream_begin(request, "text/plain; charset=utf-8", &handlers, on_follow_begun, self);
+}
+
 void tbd_vm_logs(TbdRequest *request)
 {
     const TbdQuery *query = tbd_request_get_query(request);
 
+    if (query->follow) {
+        tbx_driver_vm_log_follow(
+            tbd_request_get_driver(request), tbd_request_get_parameter(request, 0), query->source,
+            query->has_lines ? (gint)query->lines : -1, tbd_request_task(request, on_log_followed));
+        return;
+    }
+    if (query->has_lines && query->lines == 0) {
+        tbd_request_fail(request, tbx_error_new("field-invalid", "lines",
+                                                "lines must be a number from 1 to %u unless the "
+                                                "log is followed",
+                                                TBD_LOG_LINES_MAX));
+        return;
+    }
     tbx_driver_vm_log(tbd_request_get_driver(request), tbd_request_get_parameter(request, 0),
                       query->source, query->lines, tbd_request_task(request, on_log));
 }

@@ -107,10 +107,19 @@ static void on_closed(TbxStream *stream, const GError *error, gpointer user_data
 
 /* ---- the upgrade ----------------------------------------------------------------------------- */
 
-static void on_upgraded(TbdDaemon *daemon, GIOStream *stream, TbdPeer *peer)
+static void on_upgraded(TbdDaemon *daemon, GIOStream *stream, TbdPeer *peer, gpointer user_data)
 {
     static const TbxStreamHandlers handlers = {NULL, on_subscribe, on_closed};
-    Session *session = g_new0(Session, 1);
+    Session *session;
+
+    if (stream == NULL) {
+        return;
+    }
+    if (tbd_daemon_is_quitting(daemon)) {
+        g_io_stream_close(stream, NULL, NULL);
+        return;
+    }
+    session = g_new0(Session, 1);
 
     session->stream = tbx_stream_new(stream, TBX_WEB_SOCKET_SERVER, &handlers, session);
     if (session->stream == NULL) {
@@ -178,7 +187,7 @@ void tbd_ws_open(TbdRequest *request)
                            "Connection: Upgrade\r\n"
                            "Sec-WebSocket-Accept: %s\r\n\r\n",
                            accept);
-    tbd_request_upgrade(request, head, on_upgraded);
+    tbd_request_upgrade(request, head, on_upgraded, NULL);
 }
 
 /* ---- all of them ----------------------------------------------------------------------------- */

@@ -334,6 +334,13 @@ void tbx_driver_vm_log(TbxDriver *self, const char *vm, const char *source, guin
         self->ops->vm_log(self, vm, source, line_count, task);
 }
 
+void tbx_driver_vm_log_follow(TbxDriver *self, const char *vm, const char *source, gint line_count,
+                              GTask *task)
+{
+    if (READY(vm_log_follow))
+        self->ops->vm_log_follow(self, vm, source, line_count, task);
+}
+
 void tbx_driver_vm_statistics(TbxDriver *self, const char *vm, GTask *task)
 {
     if (READY(vm_statistics))

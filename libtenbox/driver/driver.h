@@ -177,6 +177,11 @@ typedef struct {
      * all kept. */
     void (*vm_log)(TbxDriver *self, const char *vm, const char *source, guint line_count,
                    GTask *task);
+    /* TbxConsoleStream * of UTF-8 text, to which nothing can be written; tbx_console_stream_unref(). The
+     * last @line_count lines (-1: all kept), then what comes, over all runs, until the VM is gone: then
+     * it ends in order. */
+    void (*vm_log_follow)(TbxDriver *self, const char *vm, const char *source, gint line_count,
+                          GTask *task);
     /* char *, JSON text (VmStatistics); g_free() */
     void (*vm_statistics)(TbxDriver *self, const char *vm, GTask *task);
     /* TbxConsoleStream *; tbx_console_stream_unref(). @replay: begin with what the ring holds.
@@ -238,6 +243,8 @@ void tbx_driver_operation_get(TbxDriver *self, const char *id, guint wait_second
 void tbx_driver_operation_cancel(TbxDriver *self, const char *id, GTask *task);
 void tbx_driver_vm_log(TbxDriver *self, const char *vm, const char *source, guint line_count,
                        GTask *task);
+void tbx_driver_vm_log_follow(TbxDriver *self, const char *vm, const char *source, gint line_count,
+                              GTask *task);
 void tbx_driver_vm_statistics(TbxDriver *self, const char *vm, GTask *task);
 void tbx_driver_console_open(TbxDriver *self, const char *vm, gboolean replay, GTask *task);
 void tbx_driver_watch(TbxDriver *self, const char *since, GTask *task);

@@ -334,8 +334,7 @@ char *tbx_console_log_read_finish(GAsyncResult *result, GError **error)
 
 /* ---- reading a log ------------------------------------------------------------------------ */
 
-/* Where the last @line_count lines of @text begin. */
-static gsize find_last_lines(const char *text, gsize length, guint line_count)
+gsize tbx_log_find_last_lines(const char *text, gsize length, guint line_count)
 {
     gsize at = length;
 
@@ -364,7 +363,7 @@ char *tbx_log_read_end(int logs_fd, const char *name, guint line_count, GError *
         g_propagate_error(error, g_steal_pointer(&failure));
         return NULL;
     }
-    start = find_last_lines(text, length, line_count);
+    start = tbx_log_find_last_lines(text, length, line_count);
     if (length - start > LOG_SHOWN_MAX)
         start = length - LOG_SHOWN_MAX;
     return g_utf8_make_valid(text + start, (gssize)(length - start));

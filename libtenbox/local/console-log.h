@@ -48,6 +48,9 @@ void tbx_console_log_read_async(TbxConsoleLog *self, guint line_count, GAsyncRea
 /* (transfer full) (nullable): valid UTF-8; what was not is replaced. */
 char *tbx_console_log_read_finish(GAsyncResult *result, GError **error);
 
+/* Where the last @line_count lines of @text begin; 0 = all. */
+gsize tbx_log_find_last_lines(const char *text, gsize length, guint line_count);
+
 /* The last @line_count lines of a log in @logs_fd, as valid UTF-8; "" when there is no such file. */
 char *tbx_log_read_end(int logs_fd, const char *name, guint line_count, GError **error);
 

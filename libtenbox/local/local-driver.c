@@ -14,6 +14,7 @@
 #include "libtenbox/local/autostart.h"
 #include "libtenbox/local/doctor.h"
 #include "libtenbox/local/host.h"
+#include "libtenbox/local/log-follow.h"
 #include "libtenbox/local/paths.h"
 #include "libtenbox/local/sources.h"
 #include "libtenbox/local/stop-vms.h"
@@ -30,6 +31,7 @@ typedef struct {
     GTask *opening;    /* until all VMs have settled */
     guint unsettled;
     GCancellable *closing; /* for what runs on its own until the driver is closed */
+    GQueue followers;      /* of logs */
     gboolean is_watched;
     TbxAutostart *autostart;
     TbxStopVms *stop_vms;
@@ -83,6 +85,7 @@ static void on_vm_removed(TbxLocalVm *vm, TbxDriver *driver)
         tbx_registry_release_name(self->context.registry, record->name);
     if (!self->context.is_closed)
         emit_vm(TBX_EVENT_VM_DELETED, record, driver);
+    tbx_log_follow_end_all(&self->followers, id);
     g_hash_table_remove(self->vms, id);
 }
 
@@ -160,6 +163,7 @@ static void local_close(TbxDriver *driver)
     tbx_source_clear(&self->waking);
     tbx_autostart_close(self->autostart);
     tbx_stop_vms_close(self->stop_vms);
+    tbx_log_follow_end_all(&self->followers, NULL);
     g_hash_table_iter_init(&iter, self->vms);
     while (g_hash_table_iter_next(&iter, NULL, &vm))
         tbx_local_vm_close(vm);
@@ -383,6 +387,15 @@ static void local_vm_log(TbxDriver *driver, const char *name, const char *source
         tbx_local_vm_read_log(vm, source, line_count, task);
 }
 
+static void local_vm_log_follow(TbxDriver *driver, const char *name, const char *source,
+                                gint line_count, GTask *task)
+{
+    TbxLocalVm *vm = find_vm(local_of(driver), name, task);
+
+    if (vm != NULL)
+        tbx_local_vm_follow_log(vm, &local_of(driver)->followers, source, line_count, task);
+}
+
 static void local_vm_statistics(TbxDriver *driver, const char *name, GTask *task)
 {
     TbxLocalVm *vm = find_vm(local_of(driver), name, task);
@@ -559,6 +572,7 @@ static const TbxDriverOps local_ops = {
     .operation_get = local_operation_get,
     .operation_cancel = local_operation_cancel,
     .vm_log = local_vm_log,
+    .vm_log_follow = local_vm_log_follow,
     .vm_statistics = local_vm_statistics,
     .console_open = local_console_open,
     .watch = local_watch,

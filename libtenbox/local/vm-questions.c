@@ -2,6 +2,7 @@
 /*
  * What can be asked of a VM besides its document: logs, live figures, consoles. Nothing here changes it.
  */
+#include "libtenbox/local/log-follow.h"
 #include "libtenbox/local/paths.h"
 #include "libtenbox/local/sources.h"
 #include "libtenbox/local/vm-private.h"
@@ -77,6 +78,41 @@ void tbx_local_vm_read_log(TbxLocalVm *self, const char *source, guint line_coun
     request->line_count = line_count;
     g_task_set_task_data(task, request, (GDestroyNotify)log_request_free);
     g_task_run_in_thread(task, read_runtime_log);
+}
+
+void tbx_local_vm_follow_log(TbxLocalVm *self, GQueue *followers, const char *source,
+                             gint line_count, GTask *task)
+{
+    static const TbxLogSource sources[] = {
+        {TBX_PATH_CONSOLE_LOG, TBX_CONSOLE_LOG_MAX / 2},
+        {TBX_PATH_RUNTIME_LOG, 0},
+    };
+    gboolean is_console = g_str_equal(source, "console");
+    g_autoptr(GTask) owned = task;
+    TbxConsoleStream *stream;
+    GError *error = NULL;
+    int logs_fd;
+
+    if (self->log == NULL) {
+        g_task_return_error(task, g_error_copy(self->broken));
+        return;
+    }
+    if (!is_console && !g_str_equal(source, "runtime")) {
+        g_task_return_error(task, tbx_error_new("field-invalid", "source",
+                                                "source is console or runtime, not %s", source));
+        return;
+    }
+    logs_fd = tbx_folder_open_at(self->folder_fd, TBX_PATH_LOGS, &error);
+    if (logs_fd < 0) {
+        g_task_return_error(task, error);
+        return;
+    }
+    stream = tbx_log_follow_new(self->context->driver->home, followers, self->id, logs_fd,
+                                &sources[is_console ? 0 : 1], line_count, &error);
+    if (stream != NULL)
+        g_task_return_pointer(task, stream, (GDestroyNotify)tbx_console_stream_unref);
+    else
+        g_task_return_error(task, error);
 }
 
 /* How long a runtime may take to count; its main loop never waits for anybody. */

@@ -81,6 +81,9 @@ void tbx_local_vm_drop_restart(TbxLocalVm *self);
 /* The operations of the driver of the same names; each completes and drops @task. */
 void tbx_local_vm_update(TbxLocalVm *self, TbxVmSpec *spec, GTask *task);
 void tbx_local_vm_read_log(TbxLocalVm *self, const char *source, guint line_count, GTask *task);
+/* @followers: the list that the stream is in until it is closed. */
+void tbx_local_vm_follow_log(TbxLocalVm *self, GQueue *followers, const char *source,
+                             gint line_count, GTask *task);
 void tbx_local_vm_get_statistics(TbxLocalVm *self, GTask *task);
 void tbx_local_vm_open_console(TbxLocalVm *self, gboolean replay, GTask *task);
 

@@ -34,6 +34,7 @@ struct _TbxHttpClient {
     int folder; /* -1, or the socket's folder when the path is too long for an address */
     SoupSession *session;
     GList *requests; /* of Request */
+    GList *bodies;   /* of TbxHttpBody */
     gboolean is_closed;
 };
 
@@ -55,7 +56,20 @@ typedef struct {
     Reason reason;
     GInputStream *input;
     GByteArray *body;
+    gboolean is_open; /* the task wants the body as it comes */
 } Request;
+
+struct _TbxHttpBody {
+    TbxHttpClient *client; /* NULL once freed by its owner */
+    char *socket_path;
+    GInputStream *input;
+    GCancellable *cancellable; /* of the read below */
+    gboolean is_reading;
+    GTask *task; /* nullable: who waits for it */
+    gsize maximum;
+    GSource *withdrawal;
+    GBytes *unread; /* nullable: came after the reader had withdrawn, or is more than he wanted */
+};
 
 void tbx_http_answer_free(TbxHttpAnswer *self)
 {
@@ -147,6 +161,8 @@ void tbx_http_client_close(TbxHttpClient *self)
     self->is_closed = TRUE;
     for (GList *node = self->requests; node; node = node->next)
         stop(node->data, REASON_CLOSED);
+    for (GList *node = self->bodies; node; node = node->next)
+        g_cancellable_cancel(((TbxHttpBody *)node->data)->cancellable);
 }
 
 GSocketConnectable *tbx_http_client_get_address(TbxHttpClient *self)
@@ -294,13 +310,29 @@ static void on_piece(GObject *source, GAsyncResult *result, gpointer user_data)
     read_piece(request);
 }
 
+static void hand_body_over(Request *request)
+{
+    TbxHttpBody *body = g_new0(TbxHttpBody, 1);
+
+    body->client = tbx_http_client_ref(request->client);
+    body->client->bodies = g_list_prepend(body->client->bodies, body);
+    body->socket_path = g_strdup(request->client->socket_path);
+    body->input = g_steal_pointer(&request->input);
+    body->cancellable = g_cancellable_new();
+    g_task_return_pointer(request->task, body, (GDestroyNotify)tbx_http_body_free);
+    request_free(request);
+}
+
 static void on_answered(GObject *source, GAsyncResult *result, gpointer user_data)
 {
     Request *request = user_data;
     GError *error = NULL;
 
     request->input = soup_session_send_finish(SOUP_SESSION(source), result, &error);
-    if (request->input)
+    if (request->input && request->is_open &&
+        SOUP_STATUS_IS_SUCCESSFUL(soup_message_get_status(request->message)))
+        hand_body_over(request);
+    else if (request->input)
         read_piece(request);
     else
         fail(request, error);
@@ -338,7 +370,8 @@ static void on_withdrawn(GCancellable *cancellable, gpointer user_data)
     g_cancellable_cancel(user_data);
 }
 
-void tbx_http_client_send(TbxHttpClient *self, const TbxHttpRequest *description, GTask *task)
+static void send_request(TbxHttpClient *self, const TbxHttpRequest *description, gboolean is_open,
+                         GTask *task)
 {
     g_autoptr(GTask) owned_task = task;
 
@@ -358,8 +391,13 @@ void tbx_http_client_send(TbxHttpClient *self, const TbxHttpRequest *description
         return;
     }
     soup_message_add_flags(message, SOUP_MESSAGE_NO_REDIRECT);
-    if (strcmp(description->method, "GET") != 0)
+    if (is_open || strcmp(description->method, "GET") != 0)
         soup_message_add_flags(message, SOUP_MESSAGE_NEW_CONNECTION);
+    SoupMessageHeaders *headers = soup_message_get_request_headers(message);
+    if (description->if_match)
+        soup_message_headers_replace(headers, "If-Match", description->if_match);
+    if (description->idempotency_key)
+        soup_message_headers_replace(headers, "Idempotency-Key", description->idempotency_key);
     if (description->body) {
         gsize length;
         char *text = tbx_json_print_object(description->body, &length);
@@ -374,6 +412,7 @@ void tbx_http_client_send(TbxHttpClient *self, const TbxHttpRequest *description
     request->cancellable = g_cancellable_new();
     request->answer_seconds = description->answer_seconds;
     request->body = g_byte_array_new();
+    request->is_open = is_open;
     self->requests = g_list_prepend(self->requests, request);
     if (g_task_get_cancellable(task))
         request->withdrawal =
@@ -383,6 +422,131 @@ void tbx_http_client_send(TbxHttpClient *self, const TbxHttpRequest *description
     start_timer(request, TBX_HTTP_CONNECT_SECONDS);
     soup_session_send_async(self->session, message, G_PRIORITY_DEFAULT, request->cancellable,
                             on_answered, request);
+}
+
+void tbx_http_client_send(TbxHttpClient *self, const TbxHttpRequest *description, GTask *task)
+{
+    send_request(self, description, FALSE, task);
+}
+
+void tbx_http_client_open(TbxHttpClient *self, const TbxHttpRequest *description, GTask *task)
+{
+    send_request(self, description, TRUE, task);
+}
+
+/* ---- a body that is read as it comes ------------------------------------------------------- */
+
+static void body_drop(TbxHttpBody *self)
+{
+    g_clear_pointer(&self->unread, g_bytes_unref);
+    g_object_unref(self->input);
+    g_object_unref(self->cancellable);
+    g_free(self->socket_path);
+    g_free(self);
+}
+
+static GTask *body_take_task(TbxHttpBody *self)
+{
+    tbx_source_clear(&self->withdrawal);
+    return g_steal_pointer(&self->task);
+}
+
+/* Gives the waiting reader, if there is one, of what there is. */
+static void body_serve(TbxHttpBody *self)
+{
+    if (!self->task || !self->unread)
+        return;
+
+    g_autoptr(GTask) task = body_take_task(self);
+    g_autoptr(GBytes) bytes = g_steal_pointer(&self->unread);
+    gsize size = g_bytes_get_size(bytes);
+    if (size > self->maximum) {
+        GBytes *first = g_bytes_new_from_bytes(bytes, 0, self->maximum);
+        self->unread = g_bytes_new_from_bytes(bytes, self->maximum, size - self->maximum);
+        g_bytes_unref(bytes);
+        bytes = first;
+    }
+    g_task_return_pointer(task, g_steal_pointer(&bytes), (GDestroyNotify)g_bytes_unref);
+}
+
+static void on_body_read(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    TbxHttpBody *self = user_data;
+    GError *error = NULL;
+    GBytes *bytes = g_input_stream_read_bytes_finish(self->input, result, &error);
+
+    self->is_reading = FALSE;
+    if (!self->client) {
+        g_clear_pointer(&bytes, g_bytes_unref);
+        g_clear_error(&error);
+        body_drop(self);
+        return;
+    }
+    if (bytes) {
+        self->unread = bytes;
+        body_serve(self);
+        return;
+    }
+    g_autoptr(GTask) task = body_take_task(self);
+    GError *own =
+        self->client->is_closed
+            ? tbx_error_new("closed", NULL, "the connection to %s was closed", self->socket_path)
+            : tbx_error_new("daemon-unreachable", NULL,
+                            "the connection to the daemon at %s broke: %s", self->socket_path,
+                            error->message);
+    g_error_free(error);
+    if (task)
+        g_task_return_error(task, own);
+    else
+        g_error_free(own); /* the next read learns of it from the stream */
+}
+
+static gboolean on_body_withdrawn(GCancellable *cancellable, gpointer user_data)
+{
+    g_autoptr(GTask) task = body_take_task(user_data);
+
+    g_task_return_new_error(task, G_IO_ERROR, G_IO_ERROR_CANCELLED, "the request was withdrawn");
+    return G_SOURCE_REMOVE;
+}
+
+void tbx_http_body_read(TbxHttpBody *self, gsize maximum, GTask *task)
+{
+    if (self->task || maximum == 0) {
+        g_task_return_error(task, tbx_error_new("internal", NULL, "One read at a time"));
+        g_object_unref(task);
+        return;
+    }
+    self->task = task;
+    self->maximum = maximum;
+    if (self->unread) {
+        body_serve(self);
+        return;
+    }
+    if (g_task_get_cancellable(task)) {
+        self->withdrawal = g_cancellable_source_new(g_task_get_cancellable(task));
+        g_source_set_callback(self->withdrawal, G_SOURCE_FUNC(on_body_withdrawn), self, NULL);
+        g_source_attach(self->withdrawal, g_task_get_context(task));
+    }
+    if (self->is_reading)
+        return;
+    self->is_reading = TRUE;
+    g_input_stream_read_bytes_async(self->input, PIECE_SIZE, G_PRIORITY_DEFAULT, self->cancellable,
+                                    on_body_read, self);
+}
+
+void tbx_http_body_free(TbxHttpBody *self)
+{
+    if (!self)
+        return;
+
+    g_autoptr(TbxHttpClient) client = g_steal_pointer(&self->client);
+    g_autoptr(GTask) task = body_take_task(self);
+    client->bodies = g_list_remove(client->bodies, self);
+    g_cancellable_cancel(self->cancellable);
+    if (task)
+        g_task_return_error(task, tbx_error_new("closed", NULL, "the log was closed"));
+    if (!self->is_reading)
+        body_drop(self);
 }
 
 JsonObject *tbx_http_answer_parse(const TbxHttpAnswer *self, GError **error)

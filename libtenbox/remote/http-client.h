@@ -25,9 +25,11 @@ typedef struct _TbxHttpClient TbxHttpClient;
 
 typedef struct {
     const char *method;
-    const char *target;   /* path and query, percent-encoded */
-    JsonObject *body;     /* nullable, borrowed */
-    guint answer_seconds; /* limit on the answer, body included */
+    const char *target;          /* path and query, percent-encoded */
+    JsonObject *body;            /* nullable, borrowed */
+    guint answer_seconds;        /* limit on the answer, body included */
+    const char *if_match;        /* nullable: header If-Match */
+    const char *idempotency_key; /* nullable: header Idempotency-Key */
 } TbxHttpRequest;
 
 /* An answer with a status of 2xx; others have become errors. */
@@ -72,6 +74,24 @@ GError *tbx_http_client_explain(TbxHttpClient *self, GError *error);
  * "timed-out", "protocol-error", "closed"; G_IO_ERROR_CANCELLED.
  */
 void tbx_http_client_send(TbxHttpClient *self, const TbxHttpRequest *request, GTask *task);
+
+/**
+ * tbx_http_client_open:
+ * @request: borrowed for the call; answer_seconds is the limit on the head of the answer
+ * @task: (transfer full): completes with a TbxHttpBody * when the head of a good answer has come
+ *
+ * For an answer that is read as it comes and may never end. Errors as tbx_http_client_send().
+ */
+void tbx_http_client_open(TbxHttpClient *self, const TbxHttpRequest *request, GTask *task);
+
+/* The body of an answer; a connection that is its alone, closed with it. */
+typedef struct _TbxHttpBody TbxHttpBody;
+
+/* GBytes, 1 to @maximum bytes; empty at the end. One read at a time; a withdrawn one loses no bytes.
+ * "daemon-unreachable" when the connection breaks, "closed". */
+void tbx_http_body_read(TbxHttpBody *self, gsize maximum, GTask *task);
+/* Ends a read under way with "closed". Accepts NULL. */
+void tbx_http_body_free(TbxHttpBody *self);
 
 /* The answer as a JSON object, through the guard; "protocol-error". */
 JsonObject *tbx_http_answer_parse(const TbxHttpAnswer *self, GError **error);

@@ -65,7 +65,7 @@ static void call_route(TbxDriver *base, const TbxHttpRequest *request, AnswerFun
 static void call_get(TbxDriver *base, const char *target, guint seconds, AnswerFunc function,
                      GTask *task)
 {
-    TbxHttpRequest request = {"GET", target, NULL, seconds};
+    TbxHttpRequest request = {.method = "GET", .target = target, .answer_seconds = seconds};
 
     call_route(base, &request, function, task);
 }
@@ -293,7 +293,8 @@ static void remote_vm_get(TbxDriver *base, const char *vm, GTask *task)
 static void remote_vm_create(TbxDriver *base, TbxVmSpec *spec, GTask *task)
 {
     g_autoptr(JsonObject) body = tbx_vm_spec_to_json(spec);
-    TbxHttpRequest request = {"POST", "/v1/vms", body, CREATE_SECONDS};
+    TbxHttpRequest request = {
+        .method = "POST", .target = "/v1/vms", .body = body, .answer_seconds = CREATE_SECONDS};
 
     call_route(base, &request, answer_vm, task);
 }
@@ -302,7 +303,8 @@ static void remote_vm_update(TbxDriver *base, const char *vm, TbxVmSpec *spec, G
 {
     g_autofree char *target = vm_target(vm, "%s", "");
     g_autoptr(JsonObject) body = tbx_vm_spec_to_json(spec);
-    TbxHttpRequest request = {"PATCH", target, body, CREATE_SECONDS};
+    TbxHttpRequest request = {
+        .method = "PATCH", .target = target, .body = body, .answer_seconds = CREATE_SECONDS};
 
     call_route(base, &request, answer_vm, task);
 }
@@ -314,7 +316,10 @@ static void remote_vm_begin(TbxDriver *base, const char *vm, TenboxVmAction acti
     g_autofree char *target = is_delete ? vm_target(vm, "%s", options->force ? "?force=true" : "")
                                         : vm_target(vm, ":%s", tenbox_vm_action_to_string(action));
     g_autoptr(JsonObject) body = tbx_action_options_to_json(action, options);
-    TbxHttpRequest request = {is_delete ? "DELETE" : "POST", target, body, TBX_HTTP_ANSWER_SECONDS};
+    TbxHttpRequest request = {.method = is_delete ? "DELETE" : "POST",
+                              .target = target,
+                              .body = body,
+                              .answer_seconds = TBX_HTTP_ANSWER_SECONDS};
 
     call_route(base, &request, answer_operation, task);
 }
@@ -338,7 +343,8 @@ static void remote_operation_cancel(TbxDriver *base, const char *id, GTask *task
 {
     g_autofree char *escaped = g_uri_escape_string(id, NULL, FALSE);
     g_autofree char *target = g_strconcat("/v1/operations/", escaped, NULL);
-    TbxHttpRequest request = {"DELETE", target, NULL, TBX_HTTP_ANSWER_SECONDS};
+    TbxHttpRequest request = {
+        .method = "DELETE", .target = target, .answer_seconds = TBX_HTTP_ANSWER_SECONDS};
 
     call_route(base, &request, answer_operation, task);
 }
@@ -351,6 +357,71 @@ static void remote_vm_log(TbxDriver *base, const char *vm, const char *source, g
                                   : vm_target(vm, "/logs?source=%s", source);
 
     call_get(base, target, TBX_HTTP_ANSWER_SECONDS, answer_plain_text, task);
+}
+
+/* ---- a log that is followed ---------------------------------------------------------------- */
+
+typedef struct {
+    TbxConsoleStream base;
+    TbxHttpBody *body; /* NULL once closed */
+} LogStream;
+
+static void log_stream_read(TbxConsoleStream *base, gsize maximum, GTask *task)
+{
+    tbx_http_body_read(((LogStream *)base)->body, maximum, task);
+}
+
+static void log_stream_write(TbxConsoleStream *base, GBytes *bytes, GTask *task)
+{
+    g_task_return_error(task, tbx_error_new("unsupported", NULL, "nobody can write into a log"));
+    g_object_unref(task);
+}
+
+static void log_stream_close(TbxConsoleStream *base)
+{
+    g_clear_pointer(&((LogStream *)base)->body, tbx_http_body_free);
+}
+
+static void log_stream_free(TbxConsoleStream *base)
+{
+    g_free(base);
+}
+
+static const TbxConsoleStreamOps log_stream_ops = {
+    .read = log_stream_read,
+    .write = log_stream_write,
+    .close = log_stream_close,
+    .free = log_stream_free,
+};
+
+static void on_log_opened(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+    GError *error = NULL;
+    TbxHttpBody *body = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (!body) {
+        g_task_return_error(task, error);
+        return;
+    }
+    LogStream *stream = g_new0(LogStream, 1);
+    tbx_console_stream_init(&stream->base, &log_stream_ops);
+    stream->body = body;
+    g_task_return_pointer(task, &stream->base, (GDestroyNotify)tbx_console_stream_unref);
+}
+
+static void remote_vm_log_follow(TbxDriver *base, const char *vm, const char *source,
+                                 gint line_count, GTask *task)
+{
+    g_autofree char *target =
+        line_count >= 0 ? vm_target(vm, "/logs?source=%s&follow=true&lines=%d", source, line_count)
+                        : vm_target(vm, "/logs?source=%s&follow=true", source);
+    TbxHttpRequest request = {
+        .method = "GET", .target = target, .answer_seconds = TBX_HTTP_ANSWER_SECONDS};
+    GTask *inner = g_task_new(NULL, g_task_get_cancellable(task), on_log_opened, task);
+
+    g_task_set_check_cancellable(inner, FALSE);
+    tbx_http_client_open(((RemoteDriver *)base)->http, &request, inner);
 }
 
 static void remote_vm_statistics(TbxDriver *base, const char *vm, GTask *task)
@@ -387,6 +458,7 @@ static const TbxDriverOps remote_ops = {
     .operation_get = remote_operation_get,
     .operation_cancel = remote_operation_cancel,
     .vm_log = remote_vm_log,
+    .vm_log_follow = remote_vm_log_follow,
     .vm_statistics = remote_vm_statistics,
     .console_open = remote_console_open,
     .watch = remote_watch,

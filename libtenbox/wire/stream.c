@@ -560,6 +560,22 @@ static const char *check_payload(const TbxStreamChannel *channel, guint8 type, g
     return NULL;
 }
 
+/* The peer may send @bytes more, and is told so when it is worth a frame. */
+static void give_back(TbxStreamChannel *channel, gsize bytes)
+{
+    gboolean is_all;
+
+    channel->receive_consumed += bytes;
+    /* The last of what came is worth a frame of its own: the peer may wait for it to be taken. */
+    is_all = channel->receive_credit + channel->receive_consumed == channel->receive_window;
+    if (channel->state == CHANNEL_OPEN && channel->receive_consumed > 0 &&
+        (is_all || channel->receive_consumed >= CREDIT_STEP)) {
+        channel_control_send(channel, "credit", "bytes", (gint64)channel->receive_consumed);
+        channel->receive_credit += channel->receive_consumed;
+        channel->receive_consumed = 0;
+    }
+}
+
 /* Keeps a piece of a document. Its credit is given back at once, or a large document would use it up. */
 static void keep_piece(TbxStreamChannel *channel, const guint8 *data, gsize length)
 {
@@ -567,7 +583,7 @@ static void keep_piece(TbxStreamChannel *channel, const guint8 *data, gsize leng
         channel->partial = g_byte_array_new();
     }
     g_byte_array_append(channel->partial, data, (guint)length);
-    tbx_stream_channel_consumed(channel, length);
+    give_back(channel, length);
     channel->forgiven += length;
 }
 
@@ -927,18 +943,9 @@ void tbx_stream_channel_send_eof(TbxStreamChannel *channel)
 void tbx_stream_channel_consumed(TbxStreamChannel *channel, gsize bytes)
 {
     gsize forgiven = MIN(bytes, channel->forgiven);
-    gboolean is_all;
 
     channel->forgiven -= forgiven;
-    channel->receive_consumed += bytes - forgiven;
-    /* The last of what came is worth a frame of its own: the peer may wait for it to be taken. */
-    is_all = channel->receive_credit + channel->receive_consumed == channel->receive_window;
-    if (channel->state == CHANNEL_OPEN && channel->receive_consumed > 0 &&
-        (is_all || channel->receive_consumed >= CREDIT_STEP)) {
-        channel_control_send(channel, "credit", "bytes", (gint64)channel->receive_consumed);
-        channel->receive_credit += channel->receive_consumed;
-        channel->receive_consumed = 0;
-    }
+    give_back(channel, bytes - forgiven);
 }
 
 void tbx_stream_channel_close(TbxStreamChannel *channel, const char *code, const char *detail)

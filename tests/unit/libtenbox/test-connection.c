@@ -1234,6 +1234,99 @@ static gboolean has_received(gpointer user_data)
 }
 
 /* More input than the guest takes waits, bounded, in order. */
+/* ---- a log that is followed ---------------------------------------------------------------- */
+
+/* Answers with a body that the test goes on with. */
+static void on_follow(FakeDaemon *daemon, SoupServerMessage *message, gpointer user_data)
+{
+    SoupServerMessage **kept = user_data;
+
+    g_set_object(kept, message);
+    soup_server_message_set_status(message, 200, NULL);
+    soup_message_headers_set_encoding(soup_server_message_get_response_headers(message),
+                                      SOUP_ENCODING_CHUNKED);
+    soup_message_headers_replace(soup_server_message_get_response_headers(message), "Content-Type",
+                                 "text/plain; charset=utf-8");
+    soup_message_body_append(soup_server_message_get_response_body(message), SOUP_MEMORY_STATIC,
+                             "one\n", 4);
+}
+
+static TenboxConsole *follow_log(TenboxVm *vm, const char *source, int lines, GError **error)
+{
+    g_auto(Await) await = {0};
+
+    tenbox_vm_follow_log_async(vm, source, lines, NULL, await_done, &await);
+    return tenbox_vm_follow_log_finish(vm, await_result(&await), error);
+}
+
+static void screen_take(Screen *screen, TenboxConsole *console)
+{
+    g_assert_nonnull(console);
+    screen->console = console;
+    screen->output = g_byte_array_new();
+    g_signal_connect(console, "output", G_CALLBACK(on_output), screen);
+    g_signal_connect(console, "closed", G_CALLBACK(on_console_closed), screen);
+}
+
+static void test_follow_log(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(TenboxVm) vm = get_foo(fixture);
+    g_autoptr(SoupServerMessage) message = NULL, second = NULL;
+    g_auto(Screen) screen = {0}, other = {0};
+    g_auto(Await) write = {0};
+    g_autoptr(GBytes) bytes = g_bytes_new_static("x", 1);
+    g_autoptr(GError) error = NULL;
+
+    fake_daemon_on(fixture->daemon, "GET /v1/vms/" FAKE_ID_1 "/logs", on_follow, &message);
+    TenboxConsole *log = follow_log(vm, "console", 3, &error);
+    g_assert_no_error(error);
+    screen_take(&screen, log);
+    assert_log(fixture, "GET /v1/vms/" FAKE_ID_1 "/logs?source=console&follow=true&lines=3\n");
+    screen.wanted = 4;
+    wait_until(screen_has, &screen);
+
+    /* While it is paused nothing comes, and nothing is lost. */
+    tenbox_console_set_paused(screen.console, TRUE);
+    soup_message_body_append(soup_server_message_get_response_body(message), SOUP_MEMORY_STATIC,
+                             "two\n", 4);
+    soup_server_message_unpause(message);
+    while (g_main_context_iteration(NULL, FALSE)) {
+    }
+    tenbox_console_set_paused(screen.console, FALSE);
+    screen.wanted = 8;
+    wait_until(screen_has, &screen);
+    g_assert_cmpmem(screen.output->data, screen.output->len, "one\ntwo\n", 8);
+    tenbox_console_write_async(screen.console, bytes, NULL, await_done, &write);
+    g_assert_false(tenbox_console_write_finish(screen.console, await_result(&write), &error));
+    assert_error(&error, TENBOX_ERROR_UNSUPPORTED, "unsupported");
+
+    /* The end in order. */
+    soup_message_body_complete(soup_server_message_get_response_body(message));
+    soup_server_message_unpause(message);
+    wait_until(screen_is_closed, &screen);
+    g_assert_cmpstr(screen.closed, ==, "-");
+
+    /* Refusals. */
+    g_assert_null(follow_log(vm, "diary", 0, &error));
+    assert_error(&error, TENBOX_ERROR_INVALID_ARGUMENT, "field-invalid");
+    fake_daemon_answer(fixture->daemon, "GET /v1/vms/" FAKE_ID_1 "/logs", 403,
+                       "application/problem+json",
+                       "{\"code\":\"forbidden\",\"detail\":\"because\"}");
+    g_assert_null(follow_log(vm, "runtime", -1, &error));
+    assert_error(&error, TENBOX_ERROR_PERMISSION, "forbidden");
+
+    /* Closing the connection ends one that is waited for. */
+    fake_daemon_on(fixture->daemon, "GET /v1/vms/" FAKE_ID_1 "/logs", on_follow, &second);
+    log = follow_log(vm, "console", -1, &error);
+    g_assert_no_error(error);
+    screen_take(&other, log);
+    other.wanted = 4;
+    wait_until(screen_has, &other);
+    tenbox_connection_close(fixture->connection);
+    wait_until(screen_is_closed, &other);
+    g_assert_cmpstr(other.closed, ==, "closed");
+}
+
 static void test_console_input(Fixture *fixture, gconstpointer data)
 {
     const gsize size = TBX_STREAM_WINDOW + 100000;
@@ -1760,6 +1853,7 @@ int main(int argc, char **argv)
     ADD("/events/garbage", test_watch_garbage);
     ADD("/events/refused", test_watch_refused);
     ADD("/console/session", test_console);
+    ADD("/console/follow-log", test_follow_log);
     ADD("/console/input", test_console_input);
     ADD("/console/pause", test_console_pause);
     ADD("/console/ends", test_console_ends);

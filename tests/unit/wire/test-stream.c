@@ -21,6 +21,7 @@ typedef struct {
     guint subscribe_count, ready_count, writable_count, taken_count, eof_count;
     guint64 skipped;
     GString *received;
+    GArray *documents; /* nullable: of gsize, the length of each */
     gsize unconsumed;
     char *channel_code; /* why the channel was closed; "" for in order */
     gboolean is_closed;
@@ -40,6 +41,10 @@ static void on_channel_data(TbxStreamChannel *channel, TbxStreamFrame type, cons
 
     g_assert_true(type == TBX_STREAM_BYTES || type == TBX_STREAM_DOCUMENT);
     g_string_append_len(end->received, (const char *)data, (gssize)length);
+    if (end->documents != NULL) {
+        g_assert_true(type == TBX_STREAM_DOCUMENT);
+        g_array_append_val(end->documents, length);
+    }
     if (end->destroy_on_data) {
         tbx_stream_destroy(g_steal_pointer(&end->stream));
         return;
@@ -310,6 +315,46 @@ static void test_taken(void)
     end_fini(&client);
 }
 
+/* Documents of any size come whole, one by one, and their credit comes back. */
+static void test_documents(void)
+{
+    static const gsize sizes[] = {
+        1, TBX_STREAM_PAYLOAD_MAX, TBX_STREAM_PAYLOAD_MAX + 1, TBX_STREAM_WINDOW,
+        7, 3 * TBX_STREAM_WINDOW,  TBX_STREAM_DOCUMENT_MAX,    2,
+    };
+    g_autoptr(GArray) documents = g_array_new(FALSE, FALSE, sizeof(gsize));
+    g_autoptr(GString) expected = g_string_new(NULL);
+    End server, client;
+
+    pair_open(&server, &client);
+    subscribe(&server, &client);
+    client.documents = documents;
+    for (gsize i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        g_autofree char *text = g_strnfill(sizes[i], (char)('a' + i));
+        gsize sent = 0;
+
+        g_string_append(expected, text);
+        while ((sent = tbx_stream_channel_send_document(server.channel, text, sizes[i], sent)) <
+               sizes[i]) {
+            iterate();
+        }
+    }
+    while (client.received->len < expected->len) {
+        iterate();
+    }
+    g_assert_cmpuint(documents->len, ==, G_N_ELEMENTS(sizes));
+    for (guint i = 0; i < documents->len; i++) {
+        g_assert_cmpuint(g_array_index(documents, gsize, i), ==, sizes[i]);
+    }
+    g_assert_true(g_string_equal(client.received, expected));
+    /* All credit is back: nothing of what was assembled was counted twice or forgotten. */
+    while (tbx_stream_channel_get_untaken(server.channel) > 0) {
+        iterate();
+    }
+    end_fini(&server);
+    end_fini(&client);
+}
+
 static void test_channel_limit(void)
 {
     End server, client;
@@ -510,6 +555,8 @@ static const struct {
     {INIT "\n" SUBSCRIBE "\n=000007000000000041", "unknown type"},
     {INIT "\n" SUBSCRIBE "\n=030007000000000041", "unknown type"},
     {INIT "\n" SUBSCRIBE "\n=010107000000000041", "unknown flags"},
+    {INIT "\n" SUBSCRIBE "\n=020207000000000041", "unknown flags"},
+    {INIT "\n" SUBSCRIBE "\n=020107000000000041\n=010007000100000041", "middle of a document"},
     {INIT "\n" SUBSCRIBE "\n=010008000000000041", "not open"},
     {INIT "\n" SUBSCRIBE "\n=010007000100000041", "gap"},
     {INIT "\n" SUBSCRIBE "\n=010007000000000041\n=010007000000000041", "gap"},
@@ -623,6 +670,7 @@ int main(int argc, char **argv)
     g_test_add_func("/stream/refused", test_refused);
     g_test_add_func("/stream/credit", test_credit);
     g_test_add_func("/stream/taken", test_taken);
+    g_test_add_func("/stream/documents", test_documents);
     g_test_add_func("/stream/channel-limit", test_channel_limit);
     g_test_add_func("/stream/close", test_close);
     g_test_add_func("/stream/peer-dies", test_peer_dies);
