@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What is decided about a request when its head is in and before its body is read.
+ * What is decided about a request between its head and its body.
  *
- * libsoup accepts what it should not (several Hosts, Content-Length next to Transfer-Encoding,
- * bodies without end) and sends an early answer only when the whole body was read. So one early
- * handler judges each head, and a refusal takes the connection away from libsoup, writes the answer
- * and closes.
+ * The head is plain, the front has seen to that (http-head.h). Left to do is what libsoup would do
+ * wrongly by itself: cut answers into ranges, take a body in chunks without end, and send an early
+ * answer only when the whole body was read; a refusal here takes the connection away from libsoup,
+ * writes the answer and closes.
  */
 #pragma once
 

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Accepting, counting, timing and ending connections; see http-front.h.
+ * Accepting, counting, timing and ending connections, and reading heads; see http-front.h.
+ *
+ * Until its head is complete a connection is the front's alone: a source on the socket owns the peer.
+ * Then libsoup's connection does, by way of the address object.
  */
 #include "tenboxd/http-front.h"
 
@@ -10,6 +13,7 @@
 
 #include "libtenbox/wire/source.h"
 #include "libtenbox/wire/wire-error.h"
+#include "tenboxd/http-gate.h"
 #include "tenboxd/http-problem.h"
 
 #define PEER_KEY "tbd-peer"
@@ -34,6 +38,9 @@ struct _TbdPeer {
     uid_t uid;
     TbdPeerState state;
     gboolean is_stream;
+    GSource *reading;     /* until the head is there: owns a reference */
+    GByteArray *received; /* nullable: what came so far */
+    TbdHead head;
     gint64 since; /* monotonic time of the last change of state */
 };
 
@@ -60,8 +67,15 @@ void tbd_peer_unref(TbdPeer *self)
     if (self->front != NULL) {
         g_queue_unlink(&self->front->peers, &self->link);
     }
+    g_clear_pointer(&self->received, g_byte_array_unref);
+    tbd_head_clear(&self->head);
     g_object_unref(self->socket);
     g_free(self);
+}
+
+const TbdHead *tbd_peer_get_head(TbdPeer *self)
+{
+    return &self->head;
 }
 
 void tbd_peer_set_state(TbdPeer *self, TbdPeerState state)
@@ -234,10 +248,81 @@ static GSocketAddress *nowhere(void)
     return g_inet_socket_address_new(loopback, 0);
 }
 
+/* ---- the head --------------------------------------------------------------------------------- */
+
+/* The end of a connection that never got to libsoup. */
+static void drop_peer(TbdPeer *peer)
+{
+    tbx_source_clear(&peer->reading);
+    tbd_peer_unref(peer);
+}
+
+/* Nothing more is taken from the client; it can still read why. */
+static void refuse_head(TbdPeer *peer, const GError *error)
+{
+    g_autofree char *id =
+        peer->head.request_id != NULL ? g_strdup(peer->head.request_id) : tbd_request_id_new();
+    g_autofree char *answer =
+        tbd_problem_print_answer(error, id, g_strcmp0(peer->head.method, "HEAD") == 0);
+
+    g_debug("request %s refused: %s", id, error->message);
+    g_socket_send(peer->socket, answer, strlen(answer), NULL, NULL);
+    peer_shut(peer);
+    drop_peer(peer);
+}
+
+/* Gives the connection to libsoup. */
+static void pass_on(TbdPeer *peer, gsize head_size)
+{
+    g_autoptr(GSocketConnection) connection =
+        g_socket_connection_factory_create_connection(peer->socket);
+    g_autoptr(GIOStream) gate = tbd_gate_new(
+        G_IO_STREAM(connection), g_steal_pointer(&peer->received), head_size, &peer->head);
+    g_autoptr(GSocketAddress) address = nowhere();
+    g_autoptr(GError) error = NULL;
+
+    tbx_source_clear(&peer->reading);
+    /* One address object per connection: libsoup keeps it as long as the connection, and so it keeps
+     * the record. What it says is of no use to anybody, but it must be an Internet address: libsoup
+     * makes the URI of a request without a Host from it. */
+    g_object_set_data_full(G_OBJECT(address), PEER_KEY, peer, (GDestroyNotify)tbd_peer_unref);
+    if (!soup_server_accept_iostream(peer->front->server, gate, address,
+                                     peer->front->remote_address, &error)) {
+        g_warning("connection dropped: %s", error->message);
+    }
+}
+
+static gboolean on_head_bytes(GSocket *socket, GIOCondition condition, gpointer user_data)
+{
+    TbdPeer *peer = user_data;
+    g_autoptr(GError) error = NULL;
+    char buffer[4096];
+    gsize size;
+    gssize length = g_socket_receive(socket, buffer, sizeof(buffer), NULL, &error);
+
+    if (length < 0 && g_error_matches(error, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK)) {
+        return G_SOURCE_CONTINUE;
+    }
+    if (length <= 0) {
+        drop_peer(peer);
+        return G_SOURCE_REMOVE;
+    }
+    g_byte_array_append(peer->received, (const guint8 *)buffer, (guint)length);
+    size = tbd_head_find_end((const char *)peer->received->data, peer->received->len, &error);
+    if (size == 0 && error == NULL) {
+        return G_SOURCE_CONTINUE;
+    }
+    if (error != NULL ||
+        !tbd_head_parse((const char *)peer->received->data, size, &peer->head, &error)) {
+        refuse_head(peer, error);
+    } else {
+        pass_on(peer, size);
+    }
+    return G_SOURCE_REMOVE;
+}
+
 static void take_in(TbdFront *self, GSocket *socket)
 {
-    g_autoptr(GSocketConnection) connection = NULL;
-    g_autoptr(GSocketAddress) address = NULL;
     g_autoptr(GError) error = NULL;
     TbdPeer *peer;
     uid_t uid;
@@ -246,27 +331,23 @@ static void take_in(TbdFront *self, GSocket *socket)
         turn_away(self, socket, error);
         return;
     }
+    g_socket_set_blocking(socket, FALSE);
     peer = g_new0(TbdPeer, 1);
     g_atomic_ref_count_init(&peer->references);
     peer->front = self;
     peer->link.data = peer;
     peer->socket = g_object_ref(socket);
     peer->uid = uid;
+    peer->received = g_byte_array_new();
     tbd_peer_set_state(peer, TBD_PEER_HEAD);
     g_queue_push_tail_link(&self->peers, &peer->link);
+    peer->reading = g_socket_create_source(socket, G_IO_IN, NULL);
+    g_source_set_callback(peer->reading, G_SOURCE_FUNC(on_head_bytes), peer, NULL);
+    g_source_attach(peer->reading, g_main_context_get_thread_default());
     start_reaping(self);
-
-    /* One address object per connection: libsoup keeps it as long as the connection, and so it keeps
-     * the record. What it says is of no use to anybody, but it must be an Internet address: libsoup
-     * makes the URI of a request without a Host from it. */
-    address = nowhere();
-    g_object_set_data_full(G_OBJECT(address), PEER_KEY, peer, (GDestroyNotify)tbd_peer_unref);
-    connection = g_socket_connection_factory_create_connection(socket);
-    if (!soup_server_accept_iostream(self->server, G_IO_STREAM(connection), address,
-                                     self->remote_address, &error)) {
-        g_warning("connection dropped: %s", error->message);
-    }
 }
+
+/* ---- more of them ----------------------------------------------------------------------------- */
 
 static void start_accepting(TbdFront *self);
 
@@ -362,6 +443,9 @@ void tbd_front_destroy(TbdFront *self)
 
         peer->front = NULL;
         peer_shut(peer);
+        if (peer->reading != NULL) {
+            drop_peer(peer);
+        }
     }
     while (self->refused.head != NULL) {
         drop_oldest_refused(self);

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What stands between the socket and libsoup: accepting, counting, timing and ending connections.
+ * What stands between the socket and libsoup: accepting, counting, timing and ending connections,
+ * and reading the head of each request.
  *
  * SoupServer's own listeners stop for good when accept() fails once, have a backlog of 10, no limit
- * on connections and no timeouts. So the front accepts by itself, checks who is there, tags each
- * connection with a record of its own (a TbdPeer, which rides on the local address that libsoup
- * hands back with each message), and gives the stream to libsoup. A reaper ends what is silent,
- * trickles or idles; it knows from the filter and the requests where each connection stands.
+ * on connections and no timeouts. So the front accepts by itself, checks who is there, and reads the
+ * head (http-head.h). One that is not plain is answered and the connection closed. Otherwise libsoup
+ * gets a stream with that head and its body and nothing else (http-gate.h), and with it a record of
+ * the connection (a TbdPeer, which rides on the local address that libsoup hands back with each
+ * message). A reaper ends what is silent, trickles or idles; it knows from the filter and the
+ * requests where each connection stands.
  *
  * A connection serves one request, and each answer says "Connection: close": what a client sends
  * behind its request is never parsed, and where a connection stands has only one direction. On a
@@ -18,6 +21,7 @@
 #include <glib-unix.h>
 #include <libsoup/soup.h>
 
+#include "tenboxd/http-head.h"
 #include "tenboxd/http-limits.h"
 #include "tenboxd/listener.h"
 #include "tenboxd/settings.h"
@@ -67,6 +71,8 @@ TbdPeer *tbd_peer_of(SoupServerMessage *message);
 TbdPeer *tbd_peer_ref(TbdPeer *self);
 void tbd_peer_unref(TbdPeer *self);
 void tbd_peer_set_state(TbdPeer *self, TbdPeerState state);
+/* (transfer none): of the request. */
+const TbdHead *tbd_peer_get_head(TbdPeer *self);
 
 /* The connection is to become a stream: FALSE, with "too-many-streams", when its user has enough. It
  * counts until it is closed. */

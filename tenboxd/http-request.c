@@ -35,15 +35,10 @@ struct _TbdRequest {
 /* The client's X-Request-Id if it is harmless, else one of ours. */
 static char *request_id_of(SoupServerMessage *message)
 {
-    const char *given = soup_message_headers_get_one(
-        soup_server_message_get_request_headers(message), "X-Request-Id");
+    TbdPeer *peer = tbd_peer_of(message);
+    const char *given = peer != NULL ? tbd_peer_get_head(peer)->request_id : NULL;
 
-    if (given != NULL && *given != '\0' && strlen(given) <= TBD_REQUEST_ID_MAX &&
-        strspn(given, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") ==
-            strlen(given)) {
-        return g_strdup(given);
-    }
-    return tbd_request_id_new();
+    return given != NULL ? g_strdup(given) : tbd_request_id_new();
 }
 
 /* From here on nothing cancels the request's tasks. */
@@ -331,18 +326,29 @@ gboolean tbd_request_read_query(TbdRequest *self, const char *query, TbdQueryFie
 
 /* ---- body ------------------------------------------------------------------------------------ */
 
+/* Whether what is behind the type is nothing or a charset that is the only one there is. */
+static gboolean check_parameters(const char *parameters)
+{
+    g_autofree char *text = g_strstrip(g_strdup(parameters));
+
+    return *text == '\0' || g_ascii_strcasecmp(text, "charset=utf-8") == 0 ||
+           g_ascii_strcasecmp(text, "charset=\"utf-8\"") == 0;
+}
+
 static gboolean check_content_type(TbdRequest *self, TbdBodyKind kind, GError **error)
 {
     const char *header = tbd_request_get_header(self, "Content-Type");
-    g_autofree char *type = header != NULL ? g_strndup(header, strcspn(header, ";")) : NULL;
+    const char *end = header != NULL ? header + strcspn(header, ";") : NULL;
+    g_autofree char *type = header != NULL ? g_strndup(header, (gsize)(end - header)) : NULL;
 
-    if (type != NULL && (g_ascii_strcasecmp(g_strstrip(type), "application/json") == 0 ||
-                         (kind == TBD_BODY_PATCH &&
-                          g_ascii_strcasecmp(type, "application/merge-patch+json") == 0))) {
+    if (type != NULL && check_parameters(*end == ';' ? end + 1 : end) &&
+        (g_ascii_strcasecmp(g_strstrip(type), "application/json") == 0 ||
+         (kind == TBD_BODY_PATCH &&
+          g_ascii_strcasecmp(type, "application/merge-patch+json") == 0))) {
         return TRUE;
     }
     tbx_error_set(error, "request-invalid", "Content-Type",
-                  "the body must be of the content type application/json%s",
+                  "the body must be of the content type application/json%s, in UTF-8",
                   kind == TBD_BODY_PATCH ? " or application/merge-patch+json" : "");
     return FALSE;
 }

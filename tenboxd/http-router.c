@@ -217,16 +217,16 @@ static void on_request(SoupServer *server, SoupServerMessage *message, const cha
 {
     TbdDaemon *daemon = user_data;
     TbdRequest *request = tbd_request_new(daemon, message);
-    GUri *uri = soup_server_message_get_uri(message);
+    TbdPeer *peer = tbd_request_get_peer(request);
+    const TbdHead *head = peer != NULL ? tbd_peer_get_head(peer) : NULL;
 
     /* A daemon that is ending is still alive. */
-    if (tbd_daemon_is_quitting(daemon) && g_strcmp0(g_uri_get_path(uri), "/healthz") != 0) {
+    if (head == NULL || (tbd_daemon_is_quitting(daemon) && strcmp(head->path, "/healthz") != 0)) {
         tbd_request_fail(request,
                          tbx_error_new("shutting-down", NULL, "the daemon is shutting down"));
         return;
     }
-    route_request(request, soup_server_message_get_method(message), g_uri_get_path(uri),
-                  g_uri_get_query(uri));
+    route_request(request, head->method, head->path, head->query);
 }
 
 void tbd_router_install(SoupServer *server, TbdDaemon *daemon)

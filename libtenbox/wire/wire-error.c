@@ -38,6 +38,7 @@ static const TbxErrorKind kinds[] = {
     {"insufficient-memory", TENBOX_ERROR_NO_MEMORY, 507, 1, "The host has too little memory"},
     {"no-space", TENBOX_ERROR_NO_SPACE, 507, 1, "The disk is full"},
     {"forbidden", TENBOX_ERROR_PERMISSION, 403, 5, "Not allowed"},
+    {"host-not-allowed", TENBOX_ERROR_PERMISSION, 421, 5, "That is not the name of this machine"},
     {"timed-out", TENBOX_ERROR_TIMED_OUT, 504, 6, "It took too long"},
     {"slow-consumer", TENBOX_ERROR_TIMED_OUT, 408, 6, "The reader was too slow"},
     {"operation-cancelled", TENBOX_ERROR_CANCELLED, 409, 9, "The operation was withdrawn"},

@@ -4,7 +4,9 @@
 
     test-front.py TENBOXD FAKE_RUNTIME SANITIZED
 """
+import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -14,115 +16,114 @@ import subprocess
 import sys
 import tempfile
 
+from attacks import HOST, ROWS
 from harness import Daemon, Schema, Skip, Tap, equal
 
 TENBOXD, FAKE_RUNTIME, SANITIZED = sys.argv[1], sys.argv[2], sys.argv[3] == "true"
 TAP, SCHEMA = Tap(), Schema()
 
-HOST = "Host: localhost\r\n"
-# (name, request, status, code). Without a code libsoup itself answers, without a body; newer ones than
-# 3.2.3 do so for more kinds of bad framing.
-RAW = [
-    ("two Hosts", "GET /v1/vms HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "request-invalid"),
-    ("length and encoding", f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Length: 5\r\n"
-     "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /v1/system HTTP/1.1\r\nHost: x\r\n\r\n",
-     400, "request-invalid"),
-    ("two lengths", f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
-     400, "request-invalid"),
-    ("two equal lengths", f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Length: 2\r\nContent-Length: 2\r\n\r\n{{}}",
-     400, "request-invalid"),
-    ("negative length", f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Length: -5\r\n\r\n", 400, "request-invalid"),
-    ("length with a sign", f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Length: +5\r\n\r\n", 400,
-     "request-invalid"),
-    ("length in hexadecimal", f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Length: 0x5\r\n\r\n", 400, None),
-    ("length of 2^80", f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Length: 1208925819614629174706176\r\n\r\n",
-     400, "request-invalid"),
-    ("length of 10 MiB, no body sent", f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Length: 10485760\r\n\r\n",
-     413, "body-too-large"),
-    ("encoding gzip", f"POST /v1/vms HTTP/1.1\r\n{HOST}Transfer-Encoding: gzip\r\n\r\n", 501, None),
-    ("encoding gzip, chunked", f"POST /v1/vms HTTP/1.1\r\n{HOST}Transfer-Encoding: gzip, chunked\r\n\r\n",
-     501, None),
-    ("TRACE", f"TRACE /v1/vms HTTP/1.1\r\n{HOST}\r\n", 405, "method-not-allowed"),
-    ("65 fields", f"GET /v1/vms HTTP/1.1\r\n{HOST}" + "".join(f"X-{i}: 1\r\n" for i in range(64)) + "\r\n",
-     400, "request-invalid"),
-    ("17 KiB of fields", f"GET /v1/vms HTTP/1.1\r\n{HOST}X-Long: {'x' * 17000}\r\n\r\n", 400,
-     "request-invalid"),
-    ("a long target", f"GET /v1/{'x' * 5000} HTTP/1.1\r\n{HOST}\r\n", 400, "request-invalid"),
-    ("OPTIONS *", f"OPTIONS * HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
-    ("root", f"GET / HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
-    ("prefix of a path", f"GET /v1beta/vms HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
-    ("slash at the end", f"GET /v1/vms/ HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
-    ("two slashes", f"GET //v1/vms HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
-    ("dot segments that leave the root", f"GET /v1/../../etc HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
-    ("encoded dots", f"GET /v1/vms/%2e%2e HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
-    ("encoded slash stays in its segment", f"GET /v1%2Fvms HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
-    ("encoded slash in a name", f"GET /v1/vms/a%2Flogs HTTP/1.1\r\n{HOST}\r\n", 404, "vm-not-found"),
-    ("encoded twice", f"GET /v1/vms/a%252Flogs HTTP/1.1\r\n{HOST}\r\n", 404, "vm-not-found"),
-    ("encoded NUL", f"GET /v1/vms/a%00b HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
-    ("not UTF-8", f"GET /v1/vms/%ff HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
-    ("unknown verb", f"POST /v1/vms/a:fly HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
-    ("encoded colon is no verb", f"POST /v1/vms/a%3Astart HTTP/1.1\r\n{HOST}\r\n", 405,
-     "method-not-allowed"),
-    ("verb where none fits", f"GET /v1/system:start HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
-    ("deep path", f"GET {'/a' * 100} HTTP/1.1\r\n{HOST}\r\n", 404, "not-found"),
-    ("unknown parameter", f"GET /v1/vms?x=1 HTTP/1.1\r\n{HOST}\r\n", 422, "field-unknown"),
-    ("parameter of another route", f"GET /v1/vms?wait=1 HTTP/1.1\r\n{HOST}\r\n", 422, "field-unknown"),
-    ("parameter twice", f"GET /v1/operations/x?wait=1&wait=1 HTTP/1.1\r\n{HOST}\r\n", 422, "field-invalid"),
-    ("body of a GET", f"GET /v1/vms HTTP/1.1\r\n{HOST}Content-Length: 2\r\n\r\n{{}}", 400, "request-invalid"),
-]
-for mark in ["Origin", "Referer", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via",
-             "Sec-Fetch-Site", "sec-fetch-mode", "Tailscale-User-Login", "Cookie"]:
-    RAW.append((f"mark of a browser or proxy: {mark}", f"GET /v1/vms HTTP/1.1\r\n{HOST}{mark}: x\r\n\r\n",
-                403, "forbidden"))
+
+
+def outcome(connection):
+    """What the daemon has to say until it closes: (status, code, request id), or None."""
+    connection.is_ended()
+    data, connection.buffer = connection.buffer, b""
+    connection.close()
+    if not data:
+        return None
+    head, _, body = data.partition(b"\r\n\r\n")
+    status = int(head.split()[1])
+    length = int(re.search(rb"(?i)content-length: (\d+)", head).group(1))
+    equal(len(body), length, f"more than one answer: {data}")
+    if not body:
+        return status, None
+    problem = json.loads(body)
+    SCHEMA.validate(problem, "Problem")
+    equal(problem["status"], status)
+    assert problem["request_id"].encode() in head, data
+    return status, problem["code"]
 
 
 @TAP.test
 def refusals():
-    """malformed, ambiguous and foreign requests are refused with a problem"""
-    with Daemon(TENBOXD, FAKE_RUNTIME, malformed=True) as daemon:
-        for name, request, status, code in RAW:
+    """more than 60 bad requests: each gets its problem or a closed connection, and none is served"""
+    rows = {name: row for name, *row in ROWS}
+    equal(len(rows), len(ROWS), "two rows of one name")
+    assert len(rows) >= 60, len(rows)
+    with Daemon(TENBOXD, FAKE_RUNTIME) as daemon:
+        before = daemon.descriptor_count()
+        for name, (request, status, code) in rows.items():
             connection = daemon.connect()
             connection.send(request.encode("latin-1"))
-            answer = connection.read_answer()
-            by_libsoup = not answer.body and (code is None or "length" in name or "Host" in name)
-            equal(answer.status, answer.status if by_libsoup and answer.status in (400, 501) else status,
-                  f"{name}: {answer}")
-            if not by_libsoup:
-                equal(answer.json().get("code"), code, f"{name}: {answer}")
-                SCHEMA.validate(answer.json(), "Problem")
-                equal(answer.headers["content-type"], "application/problem+json", name)
-            connection.is_ended()
-            connection.close()
-        equal(daemon.request("GET", "/v1/vms").status, 200, "afterwards")
+            connection.shut_down()
+            got = outcome(connection)
+            if code is not None:
+                equal(got, (status, code), name)
+            elif got is not None:
+                # Some libsoups say a word of their own when a body breaks off.
+                assert got[0] >= 400 and got[1] is None, f"{name}: {got}"
+        equal(request_when_possible(daemon).json(), {"items": []}, "afterwards")
+        equal(request_when_possible(daemon).status, 200)
+        assert daemon.descriptor_count() <= before + 4, daemon.descriptor_count()
+        print(f"# {len(rows)} rows, {daemon.rss_kib()} KiB")
+        if not SANITIZED:
+            assert daemon.rss_kib() <= 64 * 1024, daemon.rss_kib()
 
 
 @TAP.test
 def smuggling():
     """what follows a refused request is not served"""
-    with Daemon(TENBOXD, FAKE_RUNTIME, malformed=True) as daemon:
-        for name, request, status, _ in RAW:
-            if status in (400, 403, 413, 501):
+    with Daemon(TENBOXD, FAKE_RUNTIME) as daemon:
+        for name, request, status, code in ROWS:
+            if code is not None:
                 connection = daemon.connect()
-                connection.send(request.encode("latin-1") + f"GET /v1/system HTTP/1.1\r\n{HOST}\r\n".encode())
-                connection.read_answer()
-                connection.is_ended()
-                equal(connection.buffer, b"", name)
-                connection.close()
+                connection.send(request.encode("latin-1") + f"GET /v1/system HTTP/1.1\r\n{HOST}\r\n".encode() * 3)
+                got = outcome(connection)
+                assert got is not None and got[0] >= 400, f"{name}: {got}"
 
 
 @TAP.test
-def garbage():
-    """bytes that are no HTTP end the connection and nothing else"""
-    with Daemon(TENBOXD, FAKE_RUNTIME, malformed=True) as daemon:
-        for data in [b"\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"\0" * 5000 + b"\r\n\r\n",
-                     b"GET /v1/vms HTTP/9.9\r\nHost: x\r\n\r\n", b"A" * 200000 + b"\r\n\r\n",
-                     b"GET /v1/vms HTTP/1.1\r\nHost: x\r\n : x\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]:
+def byte_by_byte():
+    """the same rows in pieces of one byte have the same outcome"""
+    with Daemon(TENBOXD, FAKE_RUNTIME) as daemon:
+        for name, request, status, code in ROWS:
+            if len(request) < 300 and code is not None:
+                connection = daemon.connect()
+                for byte in request.encode("latin-1"):
+                    connection.send(bytes([byte]))
+                connection.shut_down()
+                equal(outcome(connection), (status, code), name)
+
+
+@TAP.test
+def plain_requests():
+    """what is plain is served: names of this machine, fields of all sorts, small chunks, a body in pieces"""
+    with Daemon(TENBOXD, FAKE_RUNTIME) as daemon:
+        for host in ["localhost", "LOCALHOST:80", "tenbox", "x_y-1", "127.0.0.1", "127.0.0.1:8080", "[::1]",
+                     "[::1]:1", "localhost:0", "localhost:65535", " localhost\t"]:
             connection = daemon.connect()
-            connection.send(data)
-            connection.socket.shutdown(socket.SHUT_WR)
-            connection.is_ended()
+            connection.send(f"GET /v1/vms HTTP/1.1\r\nHost:{host}\r\nAccept: */*\r\nX:\r\n"
+                            "User-Agent: \xfc\r\nAuthorization: Bearer x\r\n\r\n".encode("latin-1"))
+            equal(connection.read_answer().status, 200, host)
             connection.close()
-        equal(daemon.request("GET", "/v1/vms").status, 200, "afterwards")
+        body = b'{"name":1}'
+        for pieces in [[body], [bytes([byte]) for byte in body], [body[:3], body[3:]]]:
+            connection = daemon.connect()
+            connection.send(f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Type: application/json\r\n"
+                            "Transfer-Encoding: CHUNKED\r\n\r\n".encode())
+            for piece in pieces:
+                connection.send(f"{len(piece):06X}\r\n".encode() + piece + b"\r\n")
+            connection.send(b"00\r\n\r\n")
+            equal(connection.read_answer().json()["field"], "name", pieces)
+            connection.close()
+            connection = daemon.connect()
+            connection.send(f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Type: application/json\r\n"
+                            f"Expect: 100-Continue\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+            equal(connection.read_until(b"\r\n\r\n").split()[1], b"100")
+            for piece in pieces:
+                connection.send(piece)
+            equal(connection.read_answer().json()["field"], "name", pieces)
+            connection.close()
 
 
 @TAP.test
