@@ -176,6 +176,47 @@ int cli_system_version(Cli *cli, const CliCommandLine *line)
     return CLI_EXIT_DONE;
 }
 
+/* --- the stop of all VMs ------------------------------------------------------------------- */
+
+/* The user has interrupted the waiting: guests that have not followed run on. */
+static void withdraw(TenboxOperation *operation)
+{
+    g_autoptr(GAsyncResult) result = NULL;
+    g_autoptr(GError) error = NULL;
+
+    tenbox_operation_cancel_async(operation, NULL, cli_wait_ready, &result);
+    tenbox_operation_cancel_finish(operation, cli_wait(&result), &error);
+}
+
+int cli_system_stop_vms(Cli *cli, const CliCommandLine *line)
+{
+    const TenboxVmActionFlags flags = cli_command_line_has(line, "force")
+                                          ? TENBOX_VM_ACTION_FLAGS_FORCE
+                                          : TENBOX_VM_ACTION_FLAGS_NONE;
+    const gint64 timeout =
+        cli_command_line_get_number(line, "timeout", TENBOX_VM_STOP_TIMEOUT_DEFAULT);
+    g_autoptr(TenboxOperation) operation = NULL;
+    g_autoptr(GAsyncResult) begun = NULL;
+    g_autoptr(GAsyncResult) ended = NULL;
+    g_autoptr(GError) error = NULL;
+
+    if (!cli_connect(cli, TRUE, &error))
+        return cli_fail(cli, NULL, error);
+    tenbox_connection_begin_stop_vms_async(cli->connection, flags, (int)timeout, cli->cancellable,
+                                           cli_wait_ready, &begun);
+    operation = tenbox_connection_begin_stop_vms_finish(cli->connection, cli_wait(&begun), &error);
+    if (!operation)
+        return cli_fail(cli, NULL, error);
+    tenbox_operation_wait_async(operation, -1, cli->cancellable, cli_wait_ready, &ended);
+    if (!tenbox_operation_wait_finish(operation, cli_wait(&ended), &error)) {
+        if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED))
+            withdraw(operation);
+        return cli_fail(cli, NULL, error);
+    }
+    cli_message(cli, "%s", _("All VMs are stopped."));
+    return CLI_EXIT_DONE;
+}
+
 /* --- the doctor ---------------------------------------------------------------------------- */
 
 static const char *status_word(const char *status)

@@ -43,6 +43,15 @@ static const CliOption stop_options[] = {
     {0},
 };
 
+static const CliOption stop_vms_options[] = {
+    {"force", 'f', CLI_OPTION_FLAG, .summary = N_("power off now, without asking the guests")},
+    {"timeout", 't', CLI_OPTION_NUMBER, "timeout", N_("SECONDS"),
+     N_("how long all guests together may take to shut down (default: as the daemon is "
+        "configured)"),
+     .minimum = 0, .maximum = 3600},
+    {0},
+};
+
 static const CliOption rm_options[] = {
     {"force", 'f', CLI_OPTION_FLAG, .summary = N_("do not ask, and stop a VM that runs")},
     {0},
@@ -246,6 +255,21 @@ const CliCommand cli_commands[] = {
         .examples = {"tenbox vm logs -n 20 foo", "tenbox vm logs --source runtime foo"},
         .see_also = "vm console",
         .run = cli_vm_logs,
+    },
+    {
+        .group = "system",
+        .name = "stop-vms",
+        .arguments = "",
+        .summary = N_("Stop all VMs, as before the host goes down"),
+        .description =
+            N_("VMs of one start order are stopped at once, those with the highest first. "
+               "Each guest is asked; when the time is over, what still runs is powered "
+               "off. This is what units and init scripts call when the host shuts down."),
+        .options = stop_vms_options,
+        .examples = {"tenbox system stop-vms", "tenbox system stop-vms --timeout 60",
+                     "tenbox system stop-vms --force"},
+        .see_also = "vm stop",
+        .run = cli_system_stop_vms,
     },
     {
         .group = "system",

@@ -20,4 +20,5 @@ int cli_vm_logs(Cli *cli, const CliCommandLine *line);
 
 int cli_system_info(Cli *cli, const CliCommandLine *line);
 int cli_system_version(Cli *cli, const CliCommandLine *line);
+int cli_system_stop_vms(Cli *cli, const CliCommandLine *line);
 int cli_system_doctor(Cli *cli, const CliCommandLine *line);

@@ -434,6 +434,27 @@ def test_stop(host):
     host.run("vm", "stop", "-f", "deaf")
 
 
+def test_stop_vms(host):
+    host.run("system", "stop-vms")
+    for name in ("one", "deaf"):
+        host.create(name, *(("--cmdline", "ignore-button") if name == "deaf" else ()))
+        host.run("vm", "start", name)
+    # Ctrl-C takes it back: a guest that has not followed runs on.
+    process = subprocess.Popen([host.tenbox, "system", "stop-vms", "--timeout", "3600"], env=host.environment,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while host.state("one") != "stopped" or host.state("deaf") != "stopping":
+        check(process.poll() is None, "it waits for the guests")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=HANG_LIMIT)
+    equal(process.returncode, 9, "status")
+    while host.state("deaf") != "running":
+        pass
+    output, errors = host.run("system", "stop-vms", "--force")
+    equal(output, "", "standard output")
+    contains(errors, "All VMs are stopped.", "standard error")
+    equal([vm["state"] for vm in host.json("vm", "ls", "-o", "json")], ["stopped", "stopped"], "states")
+
+
 def test_interrupt(host):
     """Ctrl-C withdraws what is under way and says so by its status."""
     host.create("deaf", "--cmdline", "ignore-button")
@@ -748,7 +769,7 @@ def test_start_console(host):
 
 
 WITHOUT_DAEMON = [test_no_daemon, test_usage, test_full_output, test_autostart]
-WITH_DAEMON = [test_thread, test_create, test_start_refused, test_several, test_stop, test_interrupt,
+WITH_DAEMON = [test_thread, test_create, test_start_refused, test_several, test_stop, test_stop_vms, test_interrupt,
                test_interrupt_create, test_restart, test_crowd, test_rm,
                test_logs, test_system, test_console_keys, test_console_signals, test_console_stop, test_console_end,
                test_console_pipe, test_console_end_while_input_waits, test_console_much, test_console_stuck,
