@@ -9,7 +9,10 @@
  *   unix:///path          a daemon's socket
  *   local:///folder       no daemon: this process runs the VMs kept in that data folder itself;
  *                         local:/// alone is the user's data folder. One process at a time.
- *   https://…, test:///   refused with %TENBOX_ERROR_UNSUPPORTED by this release
+ *   test:///default       VMs in memory: nothing is run, no file is touched. For tests and examples;
+ *                         test:///empty begins with none. Parameters set times and faults, see
+ *                         docs/testing.md. Each connection has VMs of its own.
+ *   https://…             refused with %TENBOX_ERROR_UNSUPPORTED by this release
  *
  * Nothing is probed beyond that and nothing is started.
  */

@@ -32,7 +32,8 @@ typedef struct {
 struct _TbdDaemon {
     grefcount references;
     TbdSettings *settings;
-    int ready_fd; /* -1 for none */
+    char *connect; /* nullable */
+    int ready_fd;  /* -1 for none */
     TbdDaemonEnded ended;
     gpointer user_data;
 
@@ -291,6 +292,9 @@ static void on_opened(GObject *source, GAsyncResult *result, gpointer user_data)
 /* local:///folder?served-at=unix:///socket, so that who finds the folder locked learns where. */
 static char *driver_uri(TbdDaemon *self)
 {
+    if (self->connect != NULL) {
+        return g_strdup(self->connect);
+    }
     g_autofree char *folder =
         g_uri_escape_string(self->settings->data_folder != NULL ? self->settings->data_folder : "/",
                             G_URI_RESERVED_CHARS_ALLOWED_IN_PATH, FALSE);
@@ -339,6 +343,7 @@ TbdDaemon *tbd_daemon_new(const TbdDaemonOptions *options, TbdDaemonEnded ended,
 
     g_ref_count_init(&self->references);
     self->settings = options->settings;
+    self->connect = g_strdup(options->connect);
     self->ready_fd = options->ready_fd;
     self->ended = ended;
     self->user_data = user_data;
@@ -370,6 +375,7 @@ void tbd_daemon_unref(TbdDaemon *self)
     g_object_unref(self->quitting);
     g_clear_error(&self->error);
     tbd_settings_free(self->settings);
+    g_free(self->connect);
     g_free(self);
 }
 

@@ -26,6 +26,7 @@ typedef struct _TbdSessions TbdSessions;
 typedef struct {
     TbdSettings *settings; /* (transfer full): its socket is set; of no account with @socket_fd */
     int socket_fd;         /* one that a service manager listens on, -1 for none; taken over */
+    const char *connect;   /* nullable: a URI to serve in place of the data folder, see main.c */
     int ready_fd;          /* -1 for none */
 } TbdDaemonOptions;
 

@@ -63,10 +63,11 @@ static void raise_descriptor_limit(void)
 }
 
 /* Takes @settings. */
-static int run(TbdSettings *settings, int socket_fd, int ready_fd)
+static int run(TbdSettings *settings, const char *connect, int socket_fd, int ready_fd)
 {
     Program program = {.loop = g_main_loop_new(NULL, FALSE)};
-    TbdDaemonOptions options = {.settings = settings, .socket_fd = socket_fd, .ready_fd = ready_fd};
+    TbdDaemonOptions options = {
+        .settings = settings, .connect = connect, .socket_fd = socket_fd, .ready_fd = ready_fd};
 
     g_unix_signal_add(SIGTERM, on_quit_signal, &program);
     g_unix_signal_add(SIGINT, on_quit_signal, &program);
@@ -85,6 +86,7 @@ int main(int argc, char **argv)
 {
     g_autofree char *config_option = NULL;
     g_autofree char *config_path = NULL;
+    g_autofree char *connect = NULL;
     g_autoptr(TbdSettings) settings = tbd_settings_new();
     g_autoptr(GOptionContext) context = g_option_context_new("- the TenBox daemon");
     g_autoptr(GError) error = NULL;
@@ -94,6 +96,8 @@ int main(int argc, char **argv)
     const GOptionEntry entries[] = {
         {"config", 0, 0, G_OPTION_ARG_FILENAME, &config_option,
          "The configuration, in place of $XDG_CONFIG_HOME/tenbox/tenboxd.conf", "FILE"},
+        {"connect", 0, 0, G_OPTION_ARG_STRING, &connect,
+         "Serve test:///default or another test:// URI in place of VMs", "URI"},
         {"ready-fd", 0, 0, G_OPTION_ARG_INT, &ready_fd,
          "Descriptor that gets \"ready\" and a newline once clients can connect", "N"},
         {"version", 0, 0, G_OPTION_ARG_NONE, &show_version, "Show the version and exit", NULL},
@@ -117,6 +121,10 @@ int main(int argc, char **argv)
         g_printerr("tenboxd: unexpected argument \"%s\"\n", argv[1]);
         return 2;
     }
+    if (connect != NULL && !g_str_has_prefix(connect, "test://")) {
+        g_printerr("tenboxd: --connect takes a test:// URI, such as test:///default\n");
+        return 2;
+    }
     if (show_version) {
         g_print("tenboxd %s\n", tenbox_get_version());
         return 0;
@@ -135,5 +143,5 @@ int main(int argc, char **argv)
         settings->socket = tenbox_connection_get_user_socket();
     }
     raise_descriptor_limit();
-    return run(g_steal_pointer(&settings), socket_fd, ready_fd);
+    return run(g_steal_pointer(&settings), connect, socket_fd, ready_fd);
 }

@@ -403,13 +403,13 @@ TbxDriver *tbx_driver_new(const char *uri, TbxEventSink *events, GError **error)
     const char *scheme = g_uri_get_scheme(parsed);
     const char *host = g_uri_get_host(parsed);
     const char *path = g_uri_get_path(parsed);
-    if (strcmp(scheme, "https") == 0 || strcmp(scheme, "test") == 0) {
+    if (strcmp(scheme, "https") == 0) {
         tbx_error_set(error, "unsupported", "uri", "%s:// is not supported by this release",
                       scheme);
         return NULL;
     }
-    if (strcmp(scheme, "unix") != 0 && strcmp(scheme, "local") != 0)
-        return refuse_uri(uri, error, "only unix:// and local:// are known");
+    if (strcmp(scheme, "unix") != 0 && strcmp(scheme, "local") != 0 && strcmp(scheme, "test") != 0)
+        return refuse_uri(uri, error, "only unix://, local:// and test:// are known");
     if ((host && host[0]) || g_uri_get_user(parsed) || g_uri_get_port(parsed) != -1)
         return refuse_uri(uri, error, "a path follows the two slashes, as in unix:///run/x.sock");
     if (g_uri_get_fragment(parsed))
@@ -417,6 +417,8 @@ TbxDriver *tbx_driver_new(const char *uri, TbxEventSink *events, GError **error)
     if (!path || path[0] != '/')
         return refuse_uri(uri, error, "the path must be absolute");
 
+    if (strcmp(scheme, "test") == 0)
+        return tbx_test_driver_new(uri, path, g_uri_get_query(parsed), events, error);
     if (strcmp(scheme, "local") == 0)
         return new_local(parsed, uri, events, error);
     if (g_uri_get_query(parsed))

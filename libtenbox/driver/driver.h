@@ -129,7 +129,7 @@ void tbx_console_stream_close(TbxConsoleStream *self);
 /* ---- drivers ------------------------------------------------------------------------------ */
 
 typedef struct {
-    const char *name; /* "local", "remote" */
+    const char *name; /* "local", "remote", "test" */
 
     /* boolean. Mandatory, called once, first. */
     void (*open)(TbxDriver *self, GTask *task);
@@ -268,5 +268,14 @@ TbxDriver *tbx_local_driver_new(const char *uri, const char *data_folder, const 
  */
 TbxDriver *tbx_remote_driver_new(const char *uri, const char *socket_path, TbxEventSink *events,
                                  GError **error);
+
+/**
+ * tbx_test_driver_new: (in test/)
+ * @uri: the whole URI, for tbx_driver_init()
+ * @path: which VMs there are: "/default" or "/empty"
+ * @query: (nullable): what they do, still encoded; see test/test-script.h
+ */
+TbxDriver *tbx_test_driver_new(const char *uri, const char *path, const char *query,
+                               TbxEventSink *events, GError **error);
 
 G_END_DECLS

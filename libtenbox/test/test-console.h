@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The serial console of one run of a VM in memory: what its guest has printed, and who reads it.
+ *
+ * Counted: streams keep it. The guest's side is whoever made it.
+ */
+#pragma once
+
+#include "libtenbox/driver/driver.h"
+#include "libtenbox/test/test-script.h"
+
+G_BEGIN_DECLS
+
+/* How much of the output a reader may be behind. */
+#define TBX_TEST_CONSOLE_KEPT (256u * 1024u)
+
+typedef struct _TbxTestConsole TbxTestConsole;
+
+/**
+ * tbx_test_console_new:
+ * @script: a reference is taken
+ * @input: called with what streams write
+ * @credit: how many bytes of input the guest takes; G_MAXUINT64 for all
+ */
+TbxTestConsole *tbx_test_console_new(TbxTestScript *script,
+                                     void (*input)(const guint8 *data, gsize length,
+                                                   gpointer user_data),
+                                     gpointer user_data, guint64 credit);
+void tbx_test_console_unref(TbxTestConsole *self);
+
+void tbx_test_console_print(TbxTestConsole *self, const void *data, gsize length);
+
+/* The run is over: streams show what is left and end in order. */
+void tbx_test_console_end(TbxTestConsole *self);
+
+/* The driver is closing: streams end with "closed". */
+void tbx_test_console_close(TbxTestConsole *self);
+
+/* (transfer full) */
+TbxConsoleStream *tbx_test_console_open_stream(TbxTestConsole *self, gboolean replay);
+
+G_END_DECLS
