@@ -9,6 +9,7 @@
 
 #include "tenbox-cli/cli.h"
 #include "tenbox-cli/commands.h"
+#include "tenbox-cli/listing.h"
 #include "tenbox-cli/output.h"
 
 /* Members of documents that came from a daemon, possibly a newer one: what is missing is NULL or 0. */
@@ -40,18 +41,6 @@ static gboolean get_boolean(JsonObject *object, const char *name)
     return node && JSON_NODE_HOLDS_VALUE(node) && json_node_get_boolean(node);
 }
 
-static JsonNode *parse_object(const char *text, GError **error)
-{
-    JsonNode *node = cli_parse_json(text, error);
-
-    if (node && !JSON_NODE_HOLDS_OBJECT(node)) {
-        g_clear_pointer(&node, json_node_unref);
-        g_set_error_literal(error, TENBOX_ERROR, TENBOX_ERROR_PROTOCOL,
-                            _("the daemon's answer is no object"));
-    }
-    return node;
-}
-
 static JsonNode *get_system(Cli *cli, GError **error)
 {
     g_autoptr(GAsyncResult) result = NULL;
@@ -59,7 +48,7 @@ static JsonNode *get_system(Cli *cli, GError **error)
 
     tenbox_connection_get_system_async(cli->connection, cli->cancellable, cli_wait_ready, &result);
     text = tenbox_connection_get_system_finish(cli->connection, cli_wait(&result), error);
-    return text ? parse_object(text, error) : NULL;
+    return text ? cli_parse_object(text, error) : NULL;
 }
 
 static void add_line(CliTable *table, const char *name, const char *format, ...)
@@ -78,7 +67,7 @@ static void add_line(CliTable *table, const char *name, const char *format, ...)
 
 static void print_pairs(const CliTable *table)
 {
-    g_autofree char *text = cli_table_to_text(table, FALSE);
+    g_autofree char *text = cli_table_to_text(table, FALSE, 0);
 
     fputs(text, stdout);
 }
@@ -101,10 +90,8 @@ int cli_system_info(Cli *cli, const CliCommandLine *line)
 
     if (!cli_connect(cli, TRUE, &error) || !(document = get_system(cli, &error)))
         return cli_fail(cli, NULL, error);
-    if (cli->is_json) {
-        cli_print_json(document);
-        return CLI_EXIT_DONE;
-    }
+    if (!cli_prints_table(cli) || cli->is_quiet)
+        return cli_print_document(cli, document, NULL, "version");
     system = json_node_get_object(document);
     host = get_object(system, "host");
     kvm = get_object(system, "kvm");
@@ -146,7 +133,7 @@ int cli_system_version(Cli *cli, const CliCommandLine *line)
     if (document)
         system = json_node_get_object(document);
 
-    if (cli->is_json) {
+    if (!cli_prints_table(cli)) {
         g_autoptr(JsonNode) both = json_node_new(JSON_NODE_OBJECT);
         JsonObject *object = json_object_new();
         JsonObject *client = json_object_new();
@@ -161,11 +148,10 @@ int cli_system_version(Cli *cli, const CliCommandLine *line)
             json_object_set_object_member(object, "server", server);
         } else {
             json_object_set_null_member(object, "server");
-            json_object_set_member(object, "error", cli_error_to_json(error));
+            json_object_set_member(object, "error", cli_error_to_json(cli, error));
         }
         json_node_take_object(both, object);
-        cli_print_json(both);
-        return CLI_EXIT_DONE;
+        return cli_print_document(cli, both, NULL, "client");
     }
     add_line(table, _("Client"), "%s", tenbox_get_version());
     if (system)
@@ -306,24 +292,62 @@ int cli_system_doctor(Cli *cli, const CliCommandLine *line)
                                            &result);
         text = tenbox_connection_run_doctor_finish(cli->connection, cli_wait(&result), &error);
         if (text)
-            document = parse_object(text, &error);
+            document = cli_parse_object(text, &error);
         if (!document)
             return cli_fail(cli, NULL, error);
     } else if (g_cancellable_is_cancelled(cli->cancellable)) {
         return cli_fail(cli, NULL, error);
     } else {
         document = make_unreachable(cli, error);
-        status = cli_exit_status(error);
+        status = cli_exit_status(cli, error);
     }
     object = json_node_get_object(document);
     is_healthy = get_boolean(object, "healthy");
     checks = json_object_get_member(object, "checks");
-    if (cli->is_json)
-        cli_print_json(document);
+    if (!cli_prints_table(cli))
+        cli_print_document(cli, document, NULL, "healthy");
     else if (checks && JSON_NODE_HOLDS_ARRAY(checks))
         print_checks(json_node_get_array(checks));
     if (is_healthy)
         return CLI_EXIT_DONE;
     cli_message(cli, "%s", _("This host is not ready to run VMs."));
     return status;
+}
+
+/* --- readiness ----------------------------------------------------------------------------- */
+
+/* How often a daemon that does not answer is asked again. Nothing tells when a socket begins to listen. */
+#define RETRY_MILLISECONDS 200
+
+static gboolean on_retry(gpointer user_data)
+{
+    gboolean *is_due = user_data;
+
+    *is_due = TRUE;
+    return G_SOURCE_REMOVE;
+}
+
+static void wait_before_retry(Cli *cli)
+{
+    gboolean is_due = FALSE;
+    guint source = g_timeout_add(RETRY_MILLISECONDS, on_retry, &is_due);
+
+    while (!is_due && !g_cancellable_is_cancelled(cli->cancellable))
+        g_main_context_iteration(NULL, TRUE);
+    if (!is_due)
+        g_source_remove(source);
+}
+
+int cli_system_wait_ready(Cli *cli, const CliCommandLine *line)
+{
+    for (;;) {
+        g_autoptr(GError) error = NULL;
+
+        if (cli_connect(cli, FALSE, &error))
+            return CLI_EXIT_DONE;
+        if (!g_error_matches(error, TENBOX_ERROR, TENBOX_ERROR_UNREACHABLE) &&
+            !g_error_matches(error, TENBOX_ERROR, TENBOX_ERROR_TIMED_OUT))
+            return cli_fail(cli, NULL, error);
+        wait_before_retry(cli);
+    }
 }

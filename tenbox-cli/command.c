@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The parser and the help that are derived from the command table.
+ * The parser that is derived from the command table.
  *
  * Options may stand anywhere after the command, global ones also before it; "--" ends them. Long
  * options are written out ("--memory 512" or "--memory=512"), letters may be joined ("-qy").
@@ -13,17 +13,19 @@
 
 #include <glib/gi18n.h>
 
-#include "tenbox-cli/output.h"
+#include "tenbox-cli/format.h"
 
 typedef struct {
     char *text;
     gint64 number;
+    GPtrArray *list; /* of char *, ends with NULL; only of CLI_OPTION_LIST */
 } CliOptionValue;
 
 static void option_value_free(gpointer data)
 {
     CliOptionValue *value = data;
 
+    g_clear_pointer(&value->list, g_ptr_array_unref);
     g_free(value->text);
     g_free(value);
 }
@@ -114,7 +116,7 @@ static void set_unknown_word(GError **error, const char *group, const char *word
     if (group) {
         what = g_strdup_printf(_("“%s” has no command “%s”"), group, word);
         for (const CliCommand *command = cli_commands; command->name; command++) {
-            if (g_str_equal(command->group, group))
+            if (g_strcmp0(command->group, group) == 0)
                 nearest_offer(&nearest, command->name, "tenbox %s %s", group, command->name);
         }
     } else {
@@ -123,11 +125,14 @@ static void set_unknown_word(GError **error, const char *group, const char *word
         for (const CliGroup *row = cli_groups; row->name; row++)
             nearest_offer(&nearest, row->name, "tenbox %s", row->name);
         for (const CliCommand *command = cli_commands; command->name; command++) {
-            if (command->shortcut)
-                nearest_offer(&nearest, command->shortcut, "tenbox %s", command->shortcut);
-            else
-                nearest_offer(&nearest, command->name, "tenbox %s %s", command->group,
-                              command->name);
+            g_autofree char *words = cli_command_words(command);
+            g_auto(GStrv) shortcuts =
+                g_strsplit(command->shortcut ? command->shortcut : "", "|", -1);
+
+            for (char **shortcut = shortcuts; *shortcut; shortcut++)
+                nearest_offer(&nearest, *shortcut, "tenbox %s", *shortcut);
+            if (!*shortcuts)
+                nearest_offer(&nearest, command->name, "tenbox %s", words);
         }
     }
     set_unknown(error, what, &nearest);
@@ -135,39 +140,45 @@ static void set_unknown_word(GError **error, const char *group, const char *word
 
 /* --- looking things up --------------------------------------------------------------------- */
 
-static const CliOption *find_option_in(const CliOption *options, const char *name, gsize length)
+char *cli_command_words(const CliCommand *command)
+{
+    return command->group ? g_strconcat(command->group, " ", command->name, NULL)
+                          : g_strdup(command->name);
+}
+
+gboolean cli_is_choice(const char *choices, const char *text)
+{
+    g_auto(GStrv) words = g_strsplit(choices, "|", -1);
+
+    return g_strv_contains((const char *const *)words, text);
+}
+
+static gboolean is_name(const char *candidate, const char *name, gsize length)
+{
+    return candidate && strlen(candidate) == length && strncmp(candidate, name, length) == 0;
+}
+
+static const CliOption *find_option_in(const CliOption *options, const char *name, gsize length,
+                                       char letter)
 {
     for (const CliOption *option = options; option && option->name; option++) {
-        if (strlen(option->name) == length && strncmp(option->name, name, length) == 0)
+        if (name ? is_name(option->name, name, length) || is_name(option->other_name, name, length)
+                 : option->letter == letter)
             return option;
     }
     return NULL;
 }
 
-static const CliOption *find_option(const CliCommand *command, const char *name, gsize length)
+const CliOption *cli_command_find_option(const CliCommand *command, const char *name, gsize length,
+                                         char letter)
 {
-    const CliOption *option = find_option_in(command ? command->options : NULL, name, length);
+    const CliOption *option =
+        find_option_in(command ? command->options : NULL, name, length, letter);
 
-    return option ? option : find_option_in(cli_global_options, name, length);
+    return option ? option : find_option_in(cli_global_options, name, length, letter);
 }
 
-static const CliOption *find_letter_in(const CliOption *options, char letter)
-{
-    for (const CliOption *option = options; option && option->name; option++) {
-        if (option->letter == letter)
-            return option;
-    }
-    return NULL;
-}
-
-static const CliOption *find_letter(const CliCommand *command, char letter)
-{
-    const CliOption *option = find_letter_in(command ? command->options : NULL, letter);
-
-    return option ? option : find_letter_in(cli_global_options, letter);
-}
-
-static gboolean is_group(const char *word)
+gboolean cli_is_group(const char *word)
 {
     for (const CliGroup *group = cli_groups; group->name; group++) {
         if (g_str_equal(group->name, word))
@@ -176,11 +187,12 @@ static gboolean is_group(const char *word)
     return FALSE;
 }
 
-static const CliCommand *find_command(const char *group, const char *word)
+const CliCommand *cli_command_find(const char *group, const char *word)
 {
     for (const CliCommand *command = cli_commands; command->name; command++) {
-        if (group ? g_str_equal(command->group, group) && g_str_equal(command->name, word)
-                  : g_strcmp0(command->shortcut, word) == 0)
+        if (g_strcmp0(command->group, group) == 0 && g_str_equal(command->name, word))
+            return command;
+        if (!group && command->shortcut && cli_is_choice(command->shortcut, word))
             return command;
     }
     return NULL;
@@ -238,11 +250,18 @@ gboolean cli_parse_memory(const char *text, gint64 *ret_mib, GError **error)
     return FALSE;
 }
 
-static gboolean is_choice(const CliOption *option, const char *text)
+/* Another value of an option that may have several. */
+static void add_to_list(CliCommandLine *line, const CliOption *option, const char *text)
 {
-    g_auto(GStrv) words = g_strsplit(option->choices, "|", -1);
+    CliOptionValue *value = g_hash_table_lookup(line->values, option);
 
-    return g_strv_contains((const char *const *)words, text);
+    if (!value) {
+        value = g_new0(CliOptionValue, 1);
+        value->list = g_ptr_array_new_with_free_func(g_free);
+        g_ptr_array_add(value->list, NULL);
+        g_hash_table_insert(line->values, (gpointer)option, value);
+    }
+    g_ptr_array_insert(value->list, (int)value->list->len - 1, g_strdup(text));
 }
 
 /* Stores the value of @option; @text is NULL for flags. A later one replaces an earlier one. */
@@ -250,7 +269,13 @@ static gboolean take_value(CliCommandLine *line, const CliOption *option, const 
                            GError **error)
 {
     g_autoptr(GError) problem = NULL;
-    CliOptionValue *value = g_new0(CliOptionValue, 1);
+    CliOptionValue *value;
+
+    if (option->kind == CLI_OPTION_LIST) {
+        add_to_list(line, option, text);
+        return TRUE;
+    }
+    value = g_new0(CliOptionValue, 1);
 
     switch (option->kind) {
     case CLI_OPTION_FLAG:
@@ -264,6 +289,7 @@ static gboolean take_value(CliCommandLine *line, const CliOption *option, const 
         break;
     case CLI_OPTION_MEMORY: cli_parse_memory(text, &value->number, &problem); break;
     case CLI_OPTION_NUMBER:
+        value->text = g_strdup(text);
         if (!g_ascii_string_to_signed(text, 10, option->minimum, option->maximum, &value->number,
                                       NULL))
             g_set_error(&problem, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
@@ -272,10 +298,15 @@ static gboolean take_value(CliCommandLine *line, const CliOption *option, const 
         break;
     case CLI_OPTION_CHOICE:
         value->text = g_strdup(text);
-        if (!is_choice(option, text))
+        if (!cli_is_choice(option->choices, text))
             g_set_error(&problem, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
                         _("“%s” is not one of: %s"), text, option->choices);
         break;
+    case CLI_OPTION_FORMAT:
+        value->text = g_strdup(text);
+        cli_format_check(text, &problem);
+        break;
+    case CLI_OPTION_LIST: break; /* above */
     }
     if (problem) {
         option_value_free(value);
@@ -289,7 +320,7 @@ static gboolean take_value(CliCommandLine *line, const CliOption *option, const 
 
 static const CliOptionValue *get_value(const CliCommandLine *line, const char *name)
 {
-    const CliOption *option = find_option(line->command, name, strlen(name));
+    const CliOption *option = cli_command_find_option(line->command, name, strlen(name), 0);
 
     g_return_val_if_fail(option, NULL);
     return g_hash_table_lookup(line->values, option);
@@ -305,6 +336,13 @@ const char *cli_command_line_get_text(const CliCommandLine *line, const char *na
     const CliOptionValue *value = get_value(line, name);
 
     return value ? value->text : NULL;
+}
+
+const char *const *cli_command_line_get_list(const CliCommandLine *line, const char *name)
+{
+    const CliOptionValue *value = get_value(line, name);
+
+    return value ? (const char *const *)value->list->pdata : NULL;
 }
 
 gint64 cli_command_line_get_number(const CliCommandLine *line, const char *name, gint64 fallback)
@@ -336,14 +374,14 @@ static gboolean parse_long(Parser *parser, const char *word, GError **error)
     const gsize length = strcspn(name, "=");
     const char *text = name[length] ? name + length + 1 : NULL;
     const CliCommand *command = parser->line->command;
-    const CliOption *option = find_option(command, name, length);
+    const CliOption *option = cli_command_find_option(command, name, length, 0);
 
     if (!option) {
         g_autofree char *shown = g_strndup(word, length + 2);
         g_autofree char *bare = g_strndup(name, length);
+        g_autofree char *words = command ? cli_command_words(command) : NULL;
         g_autofree char *what =
-            command ? g_strdup_printf(_("“tenbox %s %s” has no option %s"), command->group,
-                                      command->name, shown)
+            command ? g_strdup_printf(_("“tenbox %s” has no option %s"), words, shown)
                     : g_strdup_printf(_("there is no option %s before a command"), shown);
         Nearest nearest = {.word = bare};
 
@@ -371,7 +409,7 @@ static gboolean parse_long(Parser *parser, const char *word, GError **error)
 static gboolean parse_letters(Parser *parser, const char *word, GError **error)
 {
     for (const char *letter = word + 1; *letter; letter++) {
-        const CliOption *option = find_letter(parser->line->command, *letter);
+        const CliOption *option = cli_command_find_option(parser->line->command, NULL, 0, *letter);
         const char *text;
 
         if (!option) {
@@ -411,11 +449,11 @@ static gboolean parse_word(Parser *parser, const char *word, GError **error)
         line->wants_help = TRUE;
         return TRUE;
     }
-    if (!line->group && is_group(word)) {
+    if (!line->group && cli_is_group(word)) {
         line->group = word;
         return TRUE;
     }
-    line->command = find_command(line->group, word);
+    line->command = cli_command_find(line->group, word);
     if (!line->command) {
         set_unknown_word(error, line->group, word);
         return FALSE;
@@ -427,17 +465,25 @@ static gboolean check_arguments(const CliCommandLine *line, GError **error)
 {
     const CliCommand *command = line->command;
     const guint count = line->arguments->len;
+    g_autofree char *words = cli_command_words(command);
 
     if (count < command->minimum_arguments) {
-        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED, _("“tenbox %s %s” needs: %s"),
-                    command->group, command->name, _(command->arguments));
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED, _("“tenbox %s” needs: %s"), words,
+                    _(command->arguments));
         return FALSE;
     }
     if (count > command->maximum_arguments) {
         g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
-                    _("“%s” is one argument too many for “tenbox %s %s”"),
+                    _("“%s” is one argument too many for “tenbox %s”"),
                     (const char *)g_ptr_array_index(line->arguments, command->maximum_arguments),
-                    command->group, command->name);
+                    words);
+        return FALSE;
+    }
+    if (count && command->choices &&
+        !cli_is_choice(command->choices, g_ptr_array_index(line->arguments, 0))) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
+                    _("“tenbox %s”: “%s” is not one of: %s"), words,
+                    (const char *)g_ptr_array_index(line->arguments, 0), command->choices);
         return FALSE;
     }
     return TRUE;
@@ -493,139 +539,4 @@ CliCommandLine *cli_command_line_parse(int argc, char *const *argv, const CliCom
     if (!check_arguments(line, error))
         return NULL;
     return g_steal_pointer(&line);
-}
-
-/* --- help ---------------------------------------------------------------------------------- */
-
-/* "  left    right", the right part at one column for all rows of a section. */
-static void append_row(GString *text, const char *left, const char *right, guint column)
-{
-    const guint width = cli_display_width(left);
-
-    g_string_append_printf(text, "  %s", left);
-    for (guint i = width; i < column; i++)
-        g_string_append_c(text, ' ');
-    g_string_append_printf(text, "  %s\n", right);
-}
-
-/* A paragraph in lines of at most WRAP_WIDTH columns, broken at spaces. */
-#define WRAP_WIDTH 78
-
-static void append_wrapped(GString *text, const char *paragraph)
-{
-    g_auto(GStrv) words = g_strsplit(paragraph, " ", -1);
-    guint column = 0;
-
-    for (char **word = words; *word; word++) {
-        const guint width = cli_display_width(*word);
-
-        if (column && column + 1 + width > WRAP_WIDTH) {
-            g_string_append_c(text, '\n');
-            column = 0;
-        } else if (column) {
-            g_string_append_c(text, ' ');
-            column++;
-        }
-        g_string_append(text, *word);
-        column += width;
-    }
-    g_string_append_c(text, '\n');
-}
-
-static char *describe_option(const CliOption *option)
-{
-    GString *text = g_string_new(NULL);
-
-    if (option->letter)
-        g_string_append_printf(text, "-%c, ", option->letter);
-    else
-        g_string_append(text, "    ");
-    g_string_append_printf(text, "--%s", option->name);
-    if (option->kind == CLI_OPTION_CHOICE)
-        g_string_append_printf(text, " %s", option->choices);
-    else if (option->argument)
-        g_string_append_printf(text, " %s", _(option->argument));
-    return g_string_free(text, FALSE);
-}
-
-static void append_options(GString *text, const char *title, const CliOption *options)
-{
-    g_autoptr(GPtrArray) left = g_ptr_array_new_with_free_func(g_free);
-    guint column = 0;
-
-    if (!options || !options->name)
-        return;
-    for (const CliOption *option = options; option->name; option++) {
-        char *shown = describe_option(option);
-
-        g_ptr_array_add(left, shown);
-        column = MAX(column, cli_display_width(shown));
-    }
-    g_string_append_printf(text, "\n%s\n", title);
-    for (guint i = 0; i < left->len; i++)
-        append_row(text, g_ptr_array_index(left, i), _(options[i].summary), column);
-}
-
-static void append_commands(GString *text, const char *group)
-{
-    guint column = 0;
-
-    for (const CliCommand *command = cli_commands; command->name; command++)
-        column = MAX(column, cli_display_width(command->name));
-    for (const CliCommand *command = cli_commands; command->name; command++) {
-        if (g_str_equal(command->group, group))
-            append_row(text, command->name, _(command->summary), column);
-    }
-}
-
-static char *help_command(const CliCommand *command)
-{
-    GString *text = g_string_new(NULL);
-
-    g_string_append_printf(text, _("Usage: tenbox %s %s [OPTION…] %s"), command->group,
-                           command->name, *command->arguments ? _(command->arguments) : "");
-    while (text->len && text->str[text->len - 1] == ' ')
-        g_string_truncate(text, text->len - 1);
-    g_string_append_printf(text, "\n\n%s.\n", _(command->summary));
-    if (command->description) {
-        g_string_append_c(text, '\n');
-        append_wrapped(text, _(command->description));
-    }
-    if (command->shortcut)
-        g_string_append_printf(text, _("\nShort form: tenbox %s\n"), command->shortcut);
-    append_options(text, _("Options:"), command->options);
-    append_options(text, _("Options of all commands:"), cli_global_options);
-    if (command->examples[0])
-        g_string_append_printf(text, "\n%s\n", _("Examples:"));
-    for (guint i = 0; command->examples[i]; i++)
-        g_string_append_printf(text, "  %s\n", command->examples[i]);
-    if (command->see_also)
-        g_string_append_printf(text, _("\nSee also: %s\n"), command->see_also);
-    return g_string_free(text, FALSE);
-}
-
-char *cli_help(const CliCommand *command, const char *group)
-{
-    GString *text;
-
-    if (command)
-        return help_command(command);
-    text = g_string_new(NULL);
-    if (group)
-        g_string_append_printf(text, _("Usage: tenbox %s COMMAND [OPTION…] [ARGUMENT…]\n"), group);
-    else
-        g_string_append(text, _("Usage: tenbox GROUP COMMAND [OPTION…] [ARGUMENT…]\n\n"
-                                "Runs and controls virtual machines.\n"));
-    for (const CliGroup *row = cli_groups; row->name; row++) {
-        if (group && !g_str_equal(group, row->name))
-            continue;
-        g_string_append_printf(text, "\ntenbox %s: %s\n", row->name, _(row->summary));
-        append_commands(text, row->name);
-    }
-    append_options(text, _("Options of all commands:"), cli_global_options);
-    g_string_append_printf(text, "\n%s\n",
-                           group ? _("“tenbox help GROUP COMMAND” tells more about a command.")
-                                 : _("“tenbox help GROUP COMMAND” tells more about a command. "
-                                     "A first look: tenbox system doctor"));
-    return g_string_free(text, FALSE);
 }

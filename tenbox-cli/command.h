@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Commands as data. One table (command-table.c) says what there is; parsing, help and the search for
- * what a mistyped word may have meant are derived from it here, and so will completion and manual
- * pages be.
+ * Commands as data. One table (command-table.c) says what there is; parsing and the search for what a
+ * mistyped word may have meant are derived from it here, help in help.c, completion in complete.c and
+ * the manual in manual.c.
  *
  * Texts of the table are marked by N_() and translated when they are shown.
  */
@@ -22,7 +22,19 @@ typedef enum {
     CLI_OPTION_NUMBER, /* a whole number from minimum to maximum */
     CLI_OPTION_MEMORY, /* MiB, or a number with a unit */
     CLI_OPTION_CHOICE, /* one of the words of choices */
+    CLI_OPTION_FORMAT, /* how to print data, see format.h */
+    CLI_OPTION_LIST,   /* any text; may be given several times */
 } CliOptionKind;
+
+/* What the words behind a command are, for completion. */
+typedef enum {
+    CLI_WORD_NONE, /* nothing that can be guessed */
+    CLI_WORD_VM,
+    CLI_WORD_DELETED_VM,
+    CLI_WORD_OPERATION,
+    CLI_WORD_SETTING,
+    CLI_WORD_ALIAS,
+} CliWordKind;
 
 typedef struct {
     const char *name; /* without the hyphens */
@@ -34,15 +46,19 @@ typedef struct {
     const char *choices;  /* words separated by | */
     gint64 minimum;
     gint64 maximum;
+    const char *other_name; /* a second long name for habits from elsewhere; NULL: none */
 } CliOption;
 
 #define CLI_EXAMPLES_MAX 4
 
 typedef struct {
-    const char *group;     /* "vm" */
-    const char *name;      /* "start" */
-    const char *shortcut;  /* the same as a first word, as in "tenbox start"; NULL: none */
+    const char *group;    /* "vm"; NULL: the name is a first word, as in "tenbox events" */
+    const char *name;     /* "start" */
+    const char *shortcut; /* the same as a first word, as in "tenbox start", several separated by |;
+                              NULL: none */
     const char *arguments; /* N_(): in help, "" for none */
+    CliWordKind words;     /* what they are */
+    const char *choices;   /* the first one must be one of these, separated by |; NULL: anything */
     guint minimum_arguments;
     guint maximum_arguments;                          /* G_MAXUINT: any number */
     const char *summary;                              /* N_(): one line without full stop */
@@ -73,6 +89,9 @@ struct _CliCommandLine {
     GHashTable *values;   /* CliOption* → CliOptionValue* */
 };
 
+/* "vm start", "events": the words that name @command. */
+char *cli_command_words(const CliCommand *command);
+
 /*
  * Understands @argv, program name included. Errors are of the domain G_OPTION_ERROR: they say what
  * is wrong and what was perhaps meant. On failure *ret_command, which may be NULL, is the command
@@ -87,6 +106,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(CliCommandLine, cli_command_line_free)
 gboolean cli_command_line_has(const CliCommandLine *line, const char *name);
 /* Its value: the text, absolute path or word; NULL when it was not given. */
 const char *cli_command_line_get_text(const CliCommandLine *line, const char *name);
+/* All values of a CLI_OPTION_LIST in their order, ending with NULL; NULL when it was not given. */
+const char *const *cli_command_line_get_list(const CliCommandLine *line, const char *name);
 /* The number, or memory in MiB; @fallback when it was not given. */
 gint64 cli_command_line_get_number(const CliCommandLine *line, const char *name, gint64 fallback);
 
@@ -96,7 +117,15 @@ gboolean cli_parse_memory(const char *text, gint64 *ret_mib, GError **error);
 /* The option of @command, or a global one, that sets @field; NULL: none. */
 const CliOption *cli_command_find_field(const CliCommand *command, const char *field);
 
-/* Help as text: about @command, else about @group, else about everything. */
-char *cli_help(const CliCommand *command, const char *group);
+/* Whether @text is one of the words of @choices, which are separated by |. */
+gboolean cli_is_choice(const char *choices, const char *text);
+
+/* The option called @name, or with the letter @letter when @name is NULL, that may stand behind @command
+ * (NULL: before any): its own or a global one. NULL: there is none. */
+const CliOption *cli_command_find_option(const CliCommand *command, const char *name, gsize length,
+                                         char letter);
+/* The command called @word in @group, or the one that is short for when @group is NULL. */
+const CliCommand *cli_command_find(const char *group, const char *word);
+gboolean cli_is_group(const char *word);
 
 G_END_DECLS

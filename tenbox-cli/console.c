@@ -45,6 +45,8 @@ typedef struct {
     guint input_source;
 
     GByteArray *output; /* not yet written to standard output */
+    GByteArray *early;  /* what comes while the log is read; NULL otherwise */
+    gboolean is_read_only;
     guint output_source;
     gboolean is_held_back;
 
@@ -159,22 +161,82 @@ static gboolean on_stdout_writable(int fd, GIOCondition condition, gpointer user
     return G_SOURCE_REMOVE;
 }
 
-static void on_output(TenboxConsole *console, GBytes *bytes, gpointer user_data)
+/* How much of the end of @data the last @count lines are; a last line without a newline counts. */
+static gsize measure_lines(const guint8 *data, gsize length, guint count)
 {
-    Console *self = user_data;
-    gsize length;
-    const guint8 *data = g_bytes_get_data(bytes, &length);
+    gsize at = length;
 
-    if (self->is_unread)
-        return;
+    if (count == 0)
+        return 0;
+    if (at && data[at - 1] == '\n')
+        at--;
+    while (at && (data[at - 1] != '\n' || --count))
+        at--;
+    return length - at;
+}
+
+static void show_output(Console *self, const guint8 *data, gsize length)
+{
     g_byte_array_append(self->output, data, (guint)length);
     if (!self->output_source && self->output->len)
         self->output_source =
             g_unix_fd_add(STDOUT_FILENO, G_IO_OUT | G_IO_ERR | G_IO_HUP, on_stdout_writable, self);
     if (!self->is_held_back && self->output->len > OUTPUT_BUFFER_MAX) {
         self->is_held_back = TRUE;
-        tenbox_console_set_paused(console, TRUE);
+        tenbox_console_set_paused(self->console, TRUE);
     }
+}
+
+static void on_output(TenboxConsole *console, GBytes *bytes, gpointer user_data)
+{
+    Console *self = user_data;
+    gsize length;
+    const guint8 *data = g_bytes_get_data(bytes, &length);
+
+    if (self->early)
+        g_byte_array_append(self->early, data, (guint)length);
+    else if (!self->is_unread)
+        show_output(self, data, length);
+}
+
+/* How many bytes at the end of @log are those that @output begins with. */
+static gsize measure_overlap(const char *log, gsize length, const GByteArray *output)
+{
+    gsize overlap = MIN(length, output->len);
+
+    while (overlap && memcmp(log + length - overlap, output->data, overlap) != 0)
+        overlap--;
+    return overlap;
+}
+
+/*
+ * The last @lines of what was written before. The console is open already, so nothing falls between; what
+ * came meanwhile is at the end of the log as well, and is shown once.
+ */
+static void show_log(Console *self, TenboxVm *vm, guint lines)
+{
+    g_autoptr(GByteArray) early = g_byte_array_new();
+    g_autoptr(GAsyncResult) result = NULL;
+    g_autofree char *text = NULL;
+    gsize length;
+
+    self->early = early;
+    tenbox_vm_read_log_async(vm, "console", MAX(lines, 1), self->cli->cancellable, cli_wait_ready,
+                             &result);
+    text = tenbox_vm_read_log_finish(vm, cli_wait(&result), NULL);
+    self->early = NULL;
+    length = text ? strlen(text) : 0;
+    if (length) {
+        const gsize overlap = measure_overlap(text, length, early);
+        const gsize shown = measure_lines((const guint8 *)text, length, lines);
+
+        if (overlap)
+            g_byte_array_remove_range(early, 0, (guint)overlap);
+        if (shown)
+            show_output(self, (const guint8 *)text + length - shown, shown);
+    }
+    if (early->len)
+        show_output(self, early->data, early->len);
 }
 
 static void on_closed(TenboxConsole *console, GError *error, gpointer user_data)
@@ -198,6 +260,8 @@ static void write_input(Console *self)
 {
     g_autoptr(GBytes) bytes = NULL;
 
+    if (self->is_read_only)
+        g_byte_array_set_size(self->input, 0);
     if (self->is_writing || self->is_closed || self->input->len == 0)
         return;
     bytes = g_bytes_new(self->input->data, self->input->len);
@@ -326,29 +390,58 @@ static void run_until_over(Console *self)
         g_main_context_iteration(NULL, TRUE);
 }
 
-int cli_console_run(Cli *cli, TenboxVm *vm)
+/* The key of --escape-key or of the settings. */
+static gboolean choose_escape(Cli *cli, CliEscape *escape, GError **error)
 {
-    Console self = {.cli = cli, .stdin_is_terminal = isatty(STDIN_FILENO)};
+    const char *text;
+
+    return cli_settings_get(cli->settings, "escape_key", cli->line, &text, NULL, error) &&
+           cli_escape_parse(text, &escape->key, error);
+}
+
+static void tell_hint(const Console *self, TenboxVm *vm)
+{
+    g_autofree char *name = cli_safe_text(tenbox_vm_get_name(vm));
+    g_autofree char *key = cli_escape_to_text(self->escape.key);
+
+    if (self->escape.key == CLI_ESCAPE_NONE)
+        cli_message(self->cli, _("Console of %s. No key leaves it."), name);
+    else if (self->is_read_only)
+        cli_message(self->cli, _("Console of %s, read only. Leave with %s and then a full stop."),
+                    name, key);
+    else
+        cli_message(self->cli, _("Console of %s. Leave with %s and then a full stop."), name, key);
+}
+
+int cli_console_run(Cli *cli, TenboxVm *vm, const CliConsoleOptions *options)
+{
+    Console self = {.cli = cli,
+                    .stdin_is_terminal = isatty(STDIN_FILENO),
+                    .is_read_only = options->is_read_only};
     g_autoptr(GAsyncResult) result = NULL;
     g_autoptr(GError) error = NULL;
     guint64 skipped;
     gulong cancelled_handler;
     int status = CLI_EXIT_DONE;
 
-    tenbox_vm_open_console_async(vm, TENBOX_CONSOLE_FLAGS_NONE, cli->cancellable, cli_wait_ready,
-                                 &result);
+    if (!choose_escape(cli, &self.escape, &error))
+        return cli_fail(cli, NULL, error);
+    tenbox_vm_open_console_async(
+        vm, options->has_log_lines ? TENBOX_CONSOLE_FLAGS_NO_REPLAY : TENBOX_CONSOLE_FLAGS_NONE,
+        cli->cancellable, cli_wait_ready, &result);
     self.console = tenbox_vm_open_console_finish(vm, cli_wait(&result), &error);
     if (!self.console)
         return cli_fail(cli, tenbox_vm_get_name(vm), error);
 
     self.input = g_byte_array_new();
     self.output = g_byte_array_new();
-    cli_message(cli, _("Console of %s. Leave with Ctrl-] and then a full stop."),
-                tenbox_vm_get_name(vm));
-    if (self.stdin_is_terminal && !make_terminal_raw())
-        cli_message(cli, _("The terminal cannot be made raw: %s"), g_strerror(errno));
+    tell_hint(&self, vm);
     g_signal_connect(self.console, "output", G_CALLBACK(on_output), &self);
     g_signal_connect(self.console, "closed", G_CALLBACK(on_closed), &self);
+    if (options->has_log_lines)
+        show_log(&self, vm, options->log_lines);
+    if (self.stdin_is_terminal && !make_terminal_raw())
+        cli_message(cli, _("The terminal cannot be made raw: %s"), g_strerror(errno));
     cancelled_handler =
         g_cancellable_connect(cli->cancellable, G_CALLBACK(on_cancelled), &self, NULL);
     watch_input(&self);
@@ -380,7 +473,7 @@ int cli_console_run(Cli *cli, TenboxVm *vm)
     if (self.error)
         status = cli_report(cli, tenbox_vm_get_name(vm), self.error);
     else if (g_cancellable_is_cancelled(cli->cancellable))
-        status = CLI_EXIT_CANCELLED;
+        status = cli->is_timed_out ? CLI_EXIT_TIMED_OUT : CLI_EXIT_CANCELLED;
     else if (self.is_closed)
         status = tell_end(cli, vm);
     g_clear_error(&self.error);

@@ -11,6 +11,8 @@
 
 #include <glib/gi18n.h>
 
+#include "libtenbox/tenbox.h"
+
 guint cli_display_width(const char *text)
 {
     guint width = 0;
@@ -28,7 +30,8 @@ guint cli_display_width(const char *text)
 
 struct _CliTable {
     guint column_count;
-    GPtrArray *rows; /* of GStrv; the first holds the headers */
+    GPtrArray *rows;   /* of GStrv; the first holds the headers */
+    gboolean *colored; /* by column */
 };
 
 CliTable *cli_table_new(const char *const *headers)
@@ -37,6 +40,7 @@ CliTable *cli_table_new(const char *const *headers)
 
     table->column_count = g_strv_length((char **)headers);
     table->rows = g_ptr_array_new_with_free_func((GDestroyNotify)g_strfreev);
+    table->colored = g_new0(gboolean, table->column_count);
     g_ptr_array_add(table->rows, g_strdupv((char **)headers));
     return table;
 }
@@ -46,6 +50,7 @@ void cli_table_free(CliTable *table)
     if (!table)
         return;
     g_ptr_array_unref(table->rows);
+    g_free(table->colored);
     g_free(table);
 }
 
@@ -58,7 +63,88 @@ void cli_table_add(CliTable *table, const char *const *texts)
     g_ptr_array_add(table->rows, row);
 }
 
-char *cli_table_to_text(const CliTable *table, gboolean has_headers)
+void cli_table_add_row(CliTable *table, const char *const *texts)
+{
+    char **row = g_new0(char *, table->column_count + 1);
+
+    for (guint i = 0; i < table->column_count; i++) {
+        row[i] = cli_safe_text(*texts ? *texts : "");
+        texts += *texts != NULL;
+    }
+    g_ptr_array_add(table->rows, row);
+}
+
+void cli_table_color_column(CliTable *table, guint column)
+{
+    table->colored[column] = TRUE;
+}
+
+/* The least that a column is cut to. */
+#define CELL_MIN 8
+
+/* Takes columns of the terminal from the widest cells until the line fits, or nothing is left to take. */
+static void shrink(guint *widths, guint count, guint limit)
+{
+    for (;;) {
+        guint total = 2 * (count - 1);
+        guint widest = 0;
+
+        for (guint i = 0; i < count; i++) {
+            total += widths[i];
+            widest = widths[i] > widths[widest] ? i : widest;
+        }
+        if (total <= limit || widths[widest] <= CELL_MIN)
+            return;
+        widths[widest]--;
+    }
+}
+
+/* @text in at most @width columns. */
+static char *cut(const char *text, guint width)
+{
+    GString *shown = g_string_new(NULL);
+    guint used = 0;
+
+    if (cli_display_width(text) <= width) {
+        g_string_append(shown, text);
+        return g_string_free(shown, FALSE);
+    }
+    for (const char *at = text; *at; at = g_utf8_next_char(at)) {
+        const gunichar character = g_utf8_get_char(at);
+        const guint columns = g_unichar_iszerowidth(character) ? 0
+                              : g_unichar_iswide(character)    ? 2
+                                                               : 1;
+
+        if (used + columns + 1 > width)
+            break;
+        used += columns;
+        g_string_append_unichar(shown, character);
+    }
+    g_string_append(shown, "…");
+    return g_string_free(shown, FALSE);
+}
+
+/* The colour is never the only sign: the word is there too. */
+static const char *color_of(const char *word)
+{
+    static const struct {
+        const char *word;
+        const char *sequence;
+    } colors[] = {
+        {"running", "\033[32m"},     {"done", "\033[32m"},     {"ok", "\033[32m"},
+        {"crashed", "\033[31m"},     {"failed", "\033[31m"},   {"paused", "\033[33m"},
+        {"starting", "\033[36m"},    {"stopping", "\033[36m"}, {"cancelled", "\033[33m"},
+        {"interrupted", "\033[33m"},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(colors); i++) {
+        if (g_str_equal(word, colors[i].word))
+            return colors[i].sequence;
+    }
+    return NULL;
+}
+
+char *cli_table_to_text(const CliTable *table, gboolean has_headers, guint width)
 {
     g_autofree guint *widths = g_new0(guint, table->column_count);
     const guint first = has_headers ? 0 : 1;
@@ -70,14 +156,22 @@ char *cli_table_to_text(const CliTable *table, gboolean has_headers)
         for (guint c = 0; c < table->column_count; c++)
             widths[c] = MAX(widths[c], cli_display_width(row[c]));
     }
+    if (width)
+        shrink(widths, table->column_count, width);
     for (guint r = first; r < table->rows->len; r++) {
         char **row = g_ptr_array_index(table->rows, r);
 
         for (guint c = 0; c < table->column_count; c++) {
-            g_string_append(text, row[c]);
+            g_autofree char *cell = width ? cut(row[c], widths[c]) : g_strdup(row[c]);
+            const char *color = r && table->colored[c] ? color_of(cell) : NULL;
+
+            if (color)
+                g_string_append_printf(text, "%s%s\033[0m", color, cell);
+            else
+                g_string_append(text, cell);
             if (c + 1 == table->column_count)
                 break;
-            for (guint i = cli_display_width(row[c]); i < widths[c] + 2; i++)
+            for (guint i = cli_display_width(cell); i < widths[c] + 2; i++)
                 g_string_append_c(text, ' ');
         }
         while (text->len && text->str[text->len - 1] == ' ')
@@ -87,17 +181,28 @@ char *cli_table_to_text(const CliTable *table, gboolean has_headers)
     return g_string_free(text, FALSE);
 }
 
-void cli_print_json(JsonNode *document)
-{
-    g_autofree char *text = json_to_string(document, TRUE);
-
-    fputs(text, stdout);
-    fputc('\n', stdout);
-}
-
 JsonNode *cli_parse_json(const char *text, GError **error)
 {
     return json_from_string(text, error);
+}
+
+/* Line separators and directional overrides, by which a name could look like another one. */
+static gboolean is_reordering(gunichar character)
+{
+    return (character >= 0x2028 && character <= 0x202e) ||
+           (character >= 0x2066 && character <= 0x2069);
+}
+
+JsonNode *cli_parse_object(const char *text, GError **error)
+{
+    JsonNode *node = cli_parse_json(text, error);
+
+    if (node && !JSON_NODE_HOLDS_OBJECT(node)) {
+        g_clear_pointer(&node, json_node_unref);
+        g_set_error_literal(error, TENBOX_ERROR, TENBOX_ERROR_PROTOCOL,
+                            _("the daemon's answer is no object"));
+    }
+    return node;
 }
 
 char *cli_safe_text(const char *text)
@@ -110,7 +215,7 @@ char *cli_safe_text(const char *text)
 
         if (character == '\n' || character == '\t')
             g_string_append_c(safe, ' ');
-        else if (g_unichar_iscntrl(character))
+        else if (g_unichar_iscntrl(character) || is_reordering(character))
             g_string_append_unichar(safe, 0xfffd);
         else
             g_string_append_unichar(safe, character);
@@ -162,7 +267,7 @@ char *cli_guest_text_for_terminal(const char *text)
     return g_string_free(safe, FALSE);
 }
 
-void cli_print_guest_text(const char *text)
+void cli_print_text(const char *text)
 {
     if (isatty(STDOUT_FILENO)) {
         g_autofree char *safe = cli_guest_text_for_terminal(text);
@@ -171,6 +276,12 @@ void cli_print_guest_text(const char *text)
     } else {
         fputs(text, stdout);
     }
+}
+
+void cli_print_line(const char *text)
+{
+    cli_print_text(text);
+    fputc('\n', stdout);
 }
 
 char *cli_format_memory(gint64 mib)

@@ -22,22 +22,31 @@ void cli_table_free(CliTable *table);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(CliTable, cli_table_free)
 /* One text for each column; a NULL shows as "-". Copied. */
 void cli_table_add(CliTable *table, const char *const *texts);
-/* Columns two spaces apart, no spaces at the end of lines. */
-char *cli_table_to_text(const CliTable *table, gboolean has_headers);
+/* The same from a list that ends with NULL: cells that are missing are empty, those too many go. */
+void cli_table_add_row(CliTable *table, const char *const *texts);
+/* The words of that column, which are states, are shown in colours. */
+void cli_table_color_column(CliTable *table, guint column);
+/*
+ * Columns two spaces apart, no spaces at the end of lines. Where that takes more than @width columns of the
+ * terminal, the widest cells are cut and end with "…"; 0: nothing is cut.
+ */
+char *cli_table_to_text(const CliTable *table, gboolean has_headers, guint width);
 
-/* One document, indented, with a newline. */
-void cli_print_json(JsonNode *document);
 /* Parses @text, which came from libtenbox. */
 JsonNode *cli_parse_json(const char *text, GError **error);
+/* The same, and it must be an object. */
+JsonNode *cli_parse_object(const char *text, GError **error);
 
-/* One line of text without control characters: they become U+FFFD, newlines spaces. */
+/* One line of text without control characters and what reorders text: they become U+FFFD, newlines spaces. */
 char *cli_safe_text(const char *text);
 
 /*
  * Text of a log. On a terminal colours stay (and are reset at the end), carriage returns before
  * newlines go, other control characters become visible as ^X; elsewhere it is printed as it is.
  */
-void cli_print_guest_text(const char *text);
+void cli_print_text(const char *text);
+/* The same with a newline behind. */
+void cli_print_line(const char *text);
 /* What a terminal would be sent by the above. */
 char *cli_guest_text_for_terminal(const char *text);
 

@@ -8,8 +8,12 @@
 #include <glib.h>
 
 #include "tenbox-cli/command.h"
+#include "tenbox-cli/alias.h"
 #include "tenbox-cli/escape.h"
+#include "tenbox-cli/format.h"
+#include "tenbox-cli/help.h"
 #include "tenbox-cli/output.h"
+#include "tenbox-cli/template.h"
 
 /* Parses a line of words separated by single spaces. */
 static CliCommandLine *parse(const char *words, const CliCommand **ret_command, GError **error)
@@ -46,22 +50,41 @@ static void assert_bad(const char *words, const char *part)
         g_error("“%s” gives “%s”, which does not say “%s”", words, error->message, part);
 }
 
+static void check_option(const CliCommand *command, const CliOption *option, GHashTable *letters)
+{
+    g_assert_nonnull(option->summary);
+    g_assert_cmpint(option->kind == CLI_OPTION_FLAG, ==, option->argument == NULL);
+    g_assert_cmpint(option->kind == CLI_OPTION_CHOICE, ==, option->choices != NULL);
+    if (option->letter)
+        g_assert_true(g_hash_table_add(letters, GINT_TO_POINTER((int)option->letter)));
+    for (const CliOption *other = cli_global_options; other->name; other++) {
+        /* The guest's time to shut down is no time of the command; it names a field, so it is told apart. */
+        if (g_str_equal(other->name, option->name))
+            g_assert_cmpstr(option->field, ==, "timeout");
+        if (option->letter)
+            g_assert_cmpint(other->letter, !=, option->letter);
+    }
+}
+
 static void test_table(void)
 {
     g_autoptr(GHashTable) names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    g_autoptr(GHashTable) shortcuts = g_hash_table_new(g_str_hash, g_str_equal);
+    g_autoptr(GHashTable) shortcuts = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 
     for (const CliCommand *command = cli_commands; command->name; command++) {
         g_autoptr(GHashTable) letters = g_hash_table_new(NULL, NULL);
-        gboolean has_group = FALSE;
+        g_auto(GStrv) words = g_strsplit(command->shortcut ? command->shortcut : "", "|", -1);
+        gboolean has_group = !command->group;
 
-        g_assert_true(g_hash_table_add(names, g_strjoin(" ", command->group, command->name, NULL)));
-        if (command->shortcut)
-            g_assert_true(g_hash_table_add(shortcuts, (gpointer)command->shortcut));
+        g_assert_true(g_hash_table_add(names, cli_command_words(command)));
+        if (!command->group)
+            g_assert_true(g_hash_table_add(shortcuts, g_strdup(command->name)));
+        for (char **word = words; *word; word++)
+            g_assert_true(g_hash_table_add(shortcuts, g_strdup(*word)));
         for (const CliGroup *group = cli_groups; group->name; group++) {
-            has_group |= g_str_equal(group->name, command->group);
+            has_group |= g_strcmp0(group->name, command->group) == 0;
             /* A first word is a group or a shortcut, never both. */
-            g_assert_cmpstr(group->name, !=, command->shortcut);
+            g_assert_false(g_hash_table_contains(shortcuts, group->name));
         }
         g_assert_true(has_group);
         g_assert_nonnull(command->run);
@@ -71,20 +94,11 @@ static void test_table(void)
         g_assert_true(command->summary && *command->summary);
         g_assert_false(g_str_has_suffix(command->summary, "."));
         g_assert_nonnull(command->examples[0]);
-        for (const CliOption *option = command->options; option && option->name; option++) {
-            g_assert_nonnull(option->summary);
-            g_assert_cmpint(option->kind == CLI_OPTION_FLAG, ==, option->argument == NULL);
-            g_assert_cmpint(option->kind == CLI_OPTION_CHOICE, ==, option->choices != NULL);
-            if (option->letter)
-                g_assert_true(g_hash_table_add(letters, GINT_TO_POINTER((int)option->letter)));
-            for (const CliOption *other = cli_global_options; other->name; other++) {
-                g_assert_cmpstr(other->name, !=, option->name);
-                if (option->letter)
-                    g_assert_cmpint(other->letter, !=, option->letter);
-            }
-        }
+        for (const CliOption *option = command->options; option && option->name; option++)
+            check_option(command, option, letters);
     }
-    g_assert_cmpuint(g_hash_table_size(names), >=, 16);
+    g_assert_false(g_hash_table_contains(shortcuts, "help"));
+    g_assert_cmpuint(g_hash_table_size(names), >=, 38);
 }
 
 /* Every example must be a command line of the command that shows it. */
@@ -93,7 +107,13 @@ static void test_examples(void)
     for (const CliCommand *command = cli_commands; command->name; command++) {
         for (guint i = 0; command->examples[i]; i++) {
             g_auto(GStrv) redirected = g_strsplit(command->examples[i], " <", 2);
-            g_autoptr(CliCommandLine) line = parse_good(redirected[0]);
+            g_auto(GStrv) argv = NULL;
+            g_autoptr(GError) error = NULL;
+            g_autoptr(CliCommandLine) line = NULL;
+
+            g_assert_true(g_shell_parse_argv(redirected[0], NULL, &argv, &error));
+            line = cli_command_line_parse((int)g_strv_length(argv), argv, NULL, &error);
+            g_assert_no_error(error);
 
             g_assert_true(line->command == command);
         }
@@ -177,12 +197,12 @@ static void test_mistakes(void)
     assert_bad("tenbox vm ls --jsno", "--jsno");
     assert_bad("tenbox vm ls extra", "extra");
     assert_bad("tenbox vm ls -z", "-z");
-    assert_bad("tenbox vm start", "VM");
+    assert_bad("tenbox vm console", "VM");
     assert_bad("tenbox vm console a b", "“b”");
     assert_bad("tenbox vm create --name", "needs a value");
     assert_bad("tenbox vm create --kernel=", "--kernel");
     assert_bad("tenbox vm ls -o", "needs a value");
-    assert_bad("tenbox vm ls -o yaml", "table|json");
+    assert_bad("tenbox vm ls -o xml", "table|wide|json");
     assert_bad("tenbox vm stop foo --force=yes", "takes no value");
     assert_bad("tenbox vm stop foo --timeout soon", "--timeout");
     assert_bad("tenbox vm stop foo --timeout -1", "--timeout");
@@ -261,9 +281,12 @@ static void test_help(void)
     for (const CliCommand *command = cli_commands; command->name; command++) {
         g_autofree char *help = cli_help(command, NULL);
 
+        g_autofree char *words_shown = cli_command_words(command);
+        g_autofree char *usage = g_strdup_printf("Usage: tenbox %s", words_shown);
+
         g_assert_nonnull(strstr(all, command->summary));
+        g_assert_true(g_str_has_prefix(help, usage));
         g_assert_nonnull(strstr(help, command->summary));
-        g_assert_true(g_str_has_prefix(help, "Usage: tenbox "));
         for (guint i = 0; command->examples[i]; i++)
             g_assert_nonnull(strstr(help, command->examples[i]));
         for (const CliOption *option = command->options; option && option->name; option++) {
@@ -297,7 +320,7 @@ static char *scan(const char *input, gsize piece, gboolean *ret_left)
 {
     GByteArray *output = g_byte_array_new();
     const gsize length = strlen(input);
-    CliEscape escape = {0};
+    CliEscape escape = {.key = 0x1d};
     gboolean is_left = FALSE;
 
     for (gsize at = 0; at < length && !is_left; at += piece)
@@ -340,6 +363,115 @@ static void test_escape(void)
     }
 }
 
+static void test_escape_key(void)
+{
+    static const struct {
+        const char *text;
+        int key; /* -1: refused */
+        const char *shown;
+    } cases[] = {
+        {"ctrl-]", 0x1d, "Ctrl-]"},
+        {"Ctrl-A", 0x01, "Ctrl-a"},
+        {"^q", 0x11, "Ctrl-q"},
+        {"~", '~', "~"},
+        {"none", CLI_ESCAPE_NONE},
+        {"", -1},
+        {"ctrl-", -1},
+        {"ctrl-ab", -1},
+        {"ctrl-1", -1},
+        {".", -1},
+        {"ab", -1},
+        {"ctrl-@", -1},
+    };
+    g_autoptr(GByteArray) output = g_byte_array_new();
+    CliEscape none = {.key = CLI_ESCAPE_NONE};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error = NULL;
+        guint8 key = 77;
+        const gboolean is_good = cli_escape_parse(cases[i].text, &key, &error);
+
+        g_assert_cmpint(is_good, ==, cases[i].key >= 0);
+        g_assert_cmpint(is_good, ==, error == NULL);
+        if (is_good)
+            g_assert_cmpint(key, ==, cases[i].key);
+        if (cases[i].shown) {
+            g_autofree char *shown = cli_escape_to_text(key);
+
+            g_assert_cmpstr(shown, ==, cases[i].shown);
+        }
+    }
+    /* Without a key nothing leaves, and every byte is the guest's. */
+    g_assert_false(cli_escape_scan(&none, (const guint8 *)"\x1d.a\0b", 5, output));
+    cli_escape_flush(&none, output);
+    g_assert_cmpmem(output->data, output->len, "\x1d.a\0b", 5);
+}
+
+/* --- aliases ------------------------------------------------------------------------------- */
+
+static void test_alias(void)
+{
+    static const struct {
+        const char *words;
+        const char *expanded;
+    } cases[] = {
+        {"tenbox up foo", "tenbox start --console foo"},
+        {"tenbox -o json up foo", "tenbox -o json start --console foo"},
+        {"tenbox -qH unix:///up up", "tenbox -qH unix:///up start --console"},
+        {"tenbox --host=up up", "tenbox --host=up start --console"},
+        {"tenbox vm up", "tenbox vm up"},
+        {"tenbox help up", "tenbox help up"},
+        {"tenbox two", "tenbox vm set foo description=two words"},
+        {"tenbox unknown up", "tenbox unknown up"},
+        {"tenbox ls", "tenbox ls"},
+        {"tenbox", "tenbox"},
+        {"tenbox -q", "tenbox -q"},
+    };
+    g_autoptr(GHashTable) aliases = g_hash_table_new(g_str_hash, g_str_equal);
+    const char *const broken[] = {"tenbox", "broken", NULL};
+    g_autoptr(GError) error = NULL;
+
+    g_hash_table_insert(aliases, (gpointer) "up", (gpointer) "start --console");
+    g_hash_table_insert(aliases, (gpointer) "two", (gpointer) "vm set foo 'description=two words'");
+    g_hash_table_insert(aliases, (gpointer) "ls", (gpointer) "never");
+    g_hash_table_insert(aliases, (gpointer) "broken", (gpointer) "a 'b");
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_auto(GStrv) argv = g_strsplit(cases[i].words, " ", -1);
+        g_auto(GStrv) expanded = cli_alias_expand(argv, aliases, &error);
+        g_autofree char *joined = NULL;
+
+        g_assert_no_error(error);
+        joined = g_strjoinv(" ", expanded);
+        g_assert_cmpstr(joined, ==, cases[i].expanded);
+    }
+    g_assert_null(cli_alias_expand((char *const *)broken, aliases, &error));
+    g_assert_nonnull(strstr(error->message, "broken"));
+}
+
+static void test_alias_check(void)
+{
+    static const struct {
+        const char *name;
+        const char *words;
+        gboolean is_good;
+    } cases[] = {
+        {"up", "start", TRUE},      {"ll", "vm ls -o wide", TRUE},
+        {"start", "vm ls", FALSE},  {"vm", "vm ls", FALSE},
+        {"help", "vm ls", FALSE},   {"1up", "start", FALSE},
+        {"u p", "start", FALSE},    {"up", "", FALSE},
+        {"up", "nothing", FALSE},   {"up", "'start", FALSE},
+        {"events", "vm ls", FALSE},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error = NULL;
+
+        g_assert_cmpint(cli_alias_check(cases[i].name, cases[i].words, &error), ==,
+                        cases[i].is_good);
+        g_assert_cmpint(error == NULL, ==, cases[i].is_good);
+    }
+}
+
 /* --- output -------------------------------------------------------------------------------- */
 
 static void test_table_text(void)
@@ -350,14 +482,201 @@ static void test_table_text(void)
 
     cli_table_add(table, (const char *const[]){"日本", "running", NULL});
     cli_table_add(table, (const char *const[]){"abc\033[2J", NULL, NULL});
-    with = cli_table_to_text(table, TRUE);
-    without = cli_table_to_text(table, FALSE);
+    with = cli_table_to_text(table, TRUE, 0);
+    without = cli_table_to_text(table, FALSE, 0);
     /* Wide characters take two columns; control characters do not reach the terminal. */
     g_assert_cmpstr(with, ==, "NAME     STATE\n日本     running\nabc\xef\xbf\xbd[2J  -\n");
     g_assert_cmpstr(without, ==, "日本     running\nabc\xef\xbf\xbd[2J  -\n");
     g_assert_cmpuint(cli_display_width("日本"), ==, 4);
     g_assert_cmpuint(cli_display_width("e\xcc\x81"), ==, 1);
     g_assert_cmpuint(cli_display_width("\xff\xfe"), ==, 2);
+}
+
+/* Tables are cut to the terminal, by columns and not in the middle of a character. */
+static void test_table_width(void)
+{
+    g_autoptr(CliTable) table = cli_table_new((const char *const[]){"NAME", "TEXT", NULL});
+    g_autofree char *narrow = NULL;
+    g_autofree char *tiny = NULL;
+
+    cli_table_add(table, (const char *const[]){"short", "日本日本日本日本", NULL});
+    narrow = cli_table_to_text(table, FALSE, 18);
+    tiny = cli_table_to_text(table, FALSE, 1);
+    g_assert_cmpstr(narrow, ==, "short  日本日本日…\n");
+    /* No column becomes narrower than what still says something. */
+    g_assert_cmpstr(tiny, ==, "short  日本日…\n");
+}
+
+static void test_colors(void)
+{
+    g_autoptr(CliTable) table = cli_table_new((const char *const[]){"STATE", "NAME", NULL});
+    g_autofree char *text = NULL;
+
+    cli_table_color_column(table, 0);
+    cli_table_add(table, (const char *const[]){"running", "running", NULL});
+    cli_table_add(table, (const char *const[]){"stopped", "x", NULL});
+    text = cli_table_to_text(table, TRUE, 0);
+    g_assert_cmpstr(text, ==, "STATE    NAME\n\033[32mrunning\033[0m  running\nstopped  x\n");
+}
+
+/* --- formats ------------------------------------------------------------------------------- */
+
+static JsonNode *parse_json(const char *text)
+{
+    g_autoptr(GError) error = NULL;
+    JsonNode *node = json_from_string(text, &error);
+
+    g_assert_no_error(error);
+    return node;
+}
+
+static void test_format_words(void)
+{
+    static const struct {
+        const char *text;
+        gboolean is_good;
+    } cases[] = {
+        {"table", TRUE},
+        {"wide", TRUE},
+        {"json", TRUE},
+        {"jsonl", TRUE},
+        {"yaml", TRUE},
+        {"csv", TRUE},
+        {"name", TRUE},
+        {"template={{.name}}", TRUE},
+        {"{{.name}}", TRUE},
+        {"table {{.name}}", TRUE},
+        {"xml", FALSE},
+        {"", FALSE},
+        {"template=", FALSE},
+        {"template={{.name", FALSE},
+        {"template={{range .a}}", FALSE},
+        {"template={{.a..b}}", FALSE},
+        {"template={{join .a}}", FALSE},
+        {"template={{join .a x}}", FALSE},
+        {"template={{}}", FALSE},
+        {"template={{name}}", FALSE},
+        {"template={{.a | upper}}", FALSE},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error = NULL;
+
+        if (cli_format_check(cases[i].text, &error) != cases[i].is_good)
+            g_error("“%s” is taken wrongly", cases[i].text);
+        g_assert_cmpint(error == NULL, ==, cases[i].is_good);
+    }
+}
+
+static void test_templates(void)
+{
+    static const struct {
+        const char *text;
+        const char *shown; /* NULL: an error */
+    } cases[] = {
+        {"{{.name}}", "foo"},
+        {"{{ .name }}={{.memory_mb}}", "foo=64"},
+        {"{{.Name}} {{.MemoryMb}}", "foo 64"},
+        {"a\\tb\\nc\\\\d{{.name}}", "a\tb\nc\\dfoo"},
+        {"{{.last_exit.signal}}", "SIGKILL"},
+        {"[{{.initrd}}]", "[]"},
+        {"[{{.initrd.deeper}}]", "[]"},
+        {"{{json .labels}}", "{\"env\":\"te st\",\"a.b\":\"\"}"},
+        {"{{json .initrd}}", "null"},
+        {"{{join .pending \", \"}}", "memory_mb, cpu_count"},
+        {"{{join .labels \",\"}}", "env=te st,a.b="},
+        {"{{.labels.env}}{{.labels.a.b}}{{.labels.missing}}", "te st"},
+        {"{{.running}}", "true"},
+        {"{{.nothing}}", NULL},
+        {"{{.last_exit.nothing}}", NULL},
+        {"{{.name.deeper}}", NULL},
+    };
+    g_autoptr(JsonNode) document = parse_json(
+        "{\"name\":\"foo\",\"memory_mb\":64,\"initrd\":null,\"running\":true,"
+        "\"last_exit\":{\"signal\":\"SIGKILL\"},\"pending\":[\"memory_mb\",\"cpu_count\"],"
+        "\"labels\":{\"env\":\"te st\",\"a.b\":\"\"}}");
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(CliTemplate) template = cli_template_new(cases[i].text, &error);
+        g_autofree char *shown = NULL;
+
+        g_assert_no_error(error);
+        shown = cli_template_expand(template, document, &error);
+        g_assert_cmpstr(shown, ==, cases[i].shown);
+        g_assert_cmpint(error == NULL, ==, shown != NULL);
+        if (error && strstr(cases[i].text, "{{.nothing"))
+            g_assert_nonnull(strstr(error->message, "name, memory_mb, initrd"));
+    }
+    {
+        g_autoptr(CliTemplate) template =
+            cli_template_new("table {{.name}}\\t{{.last_exit.signal}}", NULL);
+        g_autofree char *headers = cli_template_expand_headers(template);
+
+        g_assert_true(cli_template_is_table(template));
+        g_assert_cmpstr(headers, ==, "NAME\tSIGNAL");
+    }
+}
+
+/* What a terminal would obey is escaped; what is parsed is the same. */
+static void test_safe_json(void)
+{
+    static const char text[] = "[\"\\u009b6n\",\"a\\u202eb\",\"\\u007f\",\"\\u001b[2J\",\"é日\"]";
+    g_autoptr(JsonNode) document = parse_json(text);
+    g_autofree char *shown = cli_json_to_text(document, FALSE);
+    g_autoptr(JsonNode) again = parse_json(shown);
+
+    g_assert_true(json_node_equal(document, again));
+    for (const char *at = shown; *at; at = g_utf8_next_char(at))
+        g_assert_false(g_unichar_iscntrl(g_utf8_get_char(at)));
+    g_assert_nonnull(strstr(shown, "\\u202e"));
+    g_assert_nonnull(strstr(shown, "é日"));
+}
+
+static void test_yaml(void)
+{
+    static const struct {
+        const char *json;
+        const char *yaml;
+    } cases[] = {
+        {"{}", "{}\n"},
+        {"[]", "[]\n"},
+        {"\"plain\"", "plain\n"},
+        {"[\"yes\",\"No\",\"null\",\"1\",\"1e3\",\"\",\" a\",\"a: b\",\"- "
+         "x\",\"#\",\"a\\nb\",\"~\"]",
+         "- \"yes\"\n- \"No\"\n- \"null\"\n- \"1\"\n- \"1e3\"\n- \"\"\n- \" a\"\n- \"a: b\"\n"
+         "- \"- x\"\n- \"#\"\n- \"a\\nb\"\n- \"~\"\n"},
+        {"{\"a\":{\"b\":[1,{\"c\":null,\"d\":[]}]},\"e\":true}",
+         "a:\n  b:\n    - 1\n    - c: null\n      d: []\ne: true\n"},
+        {"[[1,[2]],{\"a\":1}]", "- - 1\n  - - 2\n- a: 1\n"},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(JsonNode) document = parse_json(cases[i].json);
+        g_autofree char *yaml = cli_yaml_to_text(document);
+
+        g_assert_cmpstr(yaml, ==, cases[i].yaml);
+    }
+}
+
+static void test_csv(void)
+{
+    static const struct {
+        const char *field;
+        const char *csv;
+    } cases[] = {
+        {"plain", "plain"},         {"", ""},
+        {"a,b", "\"a,b\""},         {"say \"a\"", "\"say \"\"a\"\"\""},
+        {"a\nb", "\"a\nb\""},       {"a\rb", "\"a\rb\""},
+        {" spaced", "\" spaced\""}, {"é日", "é日"},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GString) line = g_string_new(NULL);
+
+        cli_csv_append(line, cases[i].field);
+        g_assert_cmpstr(line->str, ==, cases[i].csv);
+    }
 }
 
 static void test_guest_text(void)
@@ -424,7 +743,17 @@ int main(int argc, char **argv)
     g_test_add_func("/cli/help", test_help);
     g_test_add_func("/cli/version", test_version);
     g_test_add_func("/cli/escape", test_escape);
+    g_test_add_func("/cli/escape-key", test_escape_key);
+    g_test_add_func("/cli/alias", test_alias);
+    g_test_add_func("/cli/alias-check", test_alias_check);
     g_test_add_func("/cli/table-text", test_table_text);
+    g_test_add_func("/cli/table-width", test_table_width);
+    g_test_add_func("/cli/colors", test_colors);
+    g_test_add_func("/cli/format-words", test_format_words);
+    g_test_add_func("/cli/templates", test_templates);
+    g_test_add_func("/cli/safe-json", test_safe_json);
+    g_test_add_func("/cli/yaml", test_yaml);
+    g_test_add_func("/cli/csv", test_csv);
     g_test_add_func("/cli/guest-text", test_guest_text);
     g_test_add_func("/cli/formats", test_formats);
     return g_test_run();
