@@ -109,6 +109,8 @@ typedef enum {
  * @TENBOX_VM_ACTION_FLAGS_NONE: nothing special
  * @TENBOX_VM_ACTION_FLAGS_FORCE: stop: power off now; delete: stop the VM first. Both pre-empt a
  *   running operation, which ends as cancelled. Refused with other actions.
+ * @TENBOX_VM_ACTION_FLAGS_IF_UNCHANGED: only while what is stored of the VM is as the handle knows it;
+ *   else it fails with the code "precondition-failed"
  *
  * How an action is done.
  *
@@ -117,6 +119,7 @@ typedef enum {
 typedef enum /*< flags >*/ {
     TENBOX_VM_ACTION_FLAGS_NONE = 0,
     TENBOX_VM_ACTION_FLAGS_FORCE = 1 << 0,
+    TENBOX_VM_ACTION_FLAGS_IF_UNCHANGED = 1 << 1,
 } TenboxVmActionFlags;
 
 /**

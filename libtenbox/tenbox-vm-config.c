@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "libtenbox/wire/json-guard.h"
+#include "libtenbox/wire/wire-etag.h"
 
 struct _TenboxVmConfig {
     GObject parent_instance;
@@ -230,11 +231,21 @@ gboolean tenbox_vm_config_builder_reset(TenboxVmConfigBuilder *self, const char 
     return tbx_vm_spec_reset(self->spec, field, error);
 }
 
+void tenbox_vm_config_builder_set_if_match(TenboxVmConfigBuilder *self, const char *etag)
+{
+    g_return_if_fail(TENBOX_IS_VM_CONFIG_BUILDER(self));
+
+    g_free(self->spec->if_match);
+    self->spec->if_match = etag ? tbx_etag_quote(etag) : NULL;
+}
+
 TenboxVmConfig *tenbox_vm_config_builder_build(TenboxVmConfigBuilder *self, GError **error)
 {
     g_return_val_if_fail(TENBOX_IS_VM_CONFIG_BUILDER(self), NULL);
 
     if (!tbx_vm_spec_validate(self->spec, error))
+        return NULL;
+    if (self->spec->if_match && !tbx_etag_list_check(self->spec->if_match, "If-Match", error))
         return NULL;
     g_autoptr(TbxVmSpec) spec = tbx_vm_spec_copy(self->spec);
     return tbx_vm_config_new(spec);

@@ -223,6 +223,20 @@ gboolean tenbox_vm_config_builder_reset(TenboxVmConfigBuilder *self, const char 
                                         GError **error);
 
 /**
+ * tenbox_vm_config_builder_set_if_match:
+ * @self: a builder
+ * @etag: (nullable): what tenbox_vm_get_etag() said, %NULL for any
+ *
+ * The change is made only while what is stored of the VM has this tag: of several who change one VM at
+ * the same time none undoes unseen what another did. Otherwise the change fails with
+ * %TENBOX_ERROR_WRONG_STATE and the code "precondition-failed". Means nothing for a new VM.
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+void tenbox_vm_config_builder_set_if_match(TenboxVmConfigBuilder *self, const char *etag);
+
+/**
  * tenbox_vm_config_builder_build:
  * @self: a builder; stays usable
  * @error: return location

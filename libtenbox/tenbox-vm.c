@@ -17,6 +17,7 @@
 #include "libtenbox/wire/json-guard.h"
 #include "libtenbox/wire/source.h"
 #include "libtenbox/wire/wire-error.h"
+#include "libtenbox/wire/wire-etag.h"
 
 #define CANCEL_SECONDS 5
 
@@ -201,6 +202,7 @@ DEFINE_GETTER(gint64, memory_mb, 0)
 DEFINE_GETTER(gint64, cpu_count, 0)
 DEFINE_GETTER(const char *, cmdline, NULL)
 DEFINE_GETTER(const char *, description, NULL)
+DEFINE_GETTER(const char *, etag, NULL)
 DEFINE_GETTER(const char *, notes, NULL)
 DEFINE_GETTER(gboolean, autostart, FALSE)
 DEFINE_GETTER(gint64, autostart_delay, 0)
@@ -484,7 +486,11 @@ void tenbox_vm_begin_action_async(TenboxVm *self, TenboxVmAction action, TenboxV
 
     g_autoptr(GTask) task =
         vm_task_new(self, cancellable, callback, user_data, tenbox_vm_begin_action_async);
+    g_autofree char *if_match = flags & TENBOX_VM_ACTION_FLAGS_IF_UNCHANGED && self->record->etag
+                                    ? tbx_etag_quote(self->record->etag)
+                                    : NULL;
     TbxActionOptions options = {
+        .if_match = if_match,
         .force = (flags & TENBOX_VM_ACTION_FLAGS_FORCE) != 0,
         .timeout = timeout_seconds,
     };
@@ -660,7 +666,11 @@ static void act(TenboxVm *self, TenboxVmAction kind, TenboxVmActionFlags flags, 
     g_return_if_fail(TENBOX_IS_VM(self));
 
     g_autoptr(GTask) task = vm_task_new(self, cancellable, callback, user_data, act);
+    g_autofree char *if_match = flags & TENBOX_VM_ACTION_FLAGS_IF_UNCHANGED && self->record->etag
+                                    ? tbx_etag_quote(self->record->etag)
+                                    : NULL;
     TbxActionOptions options = {
+        .if_match = if_match,
         .force = (flags & TENBOX_VM_ACTION_FLAGS_FORCE) != 0,
         .timeout = timeout_seconds,
     };

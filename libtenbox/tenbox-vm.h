@@ -206,6 +206,21 @@ TENBOX_AVAILABLE_IN_0_1
 const char *tenbox_vm_get_cmdline(TenboxVm *self);
 
 /**
+ * tenbox_vm_get_etag:
+ * @self: a VM
+ *
+ * Names the version of what is stored of the VM: all that can be changed, and nothing of how it runs.
+ * tenbox_vm_config_builder_set_if_match() makes a change that holds for this version only.
+ *
+ * Returns: (transfer none) (nullable): the tag, %NULL when its description cannot be used; owned by
+ *   @self, valid until the next `changed`
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+const char *tenbox_vm_get_etag(TenboxVm *self);
+
+/**
  * tenbox_vm_get_description:
  * @self: a VM
  *

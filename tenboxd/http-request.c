@@ -13,6 +13,7 @@
 #include "libtenbox/wire/json-guard.h"
 #include "libtenbox/wire/source.h"
 #include "libtenbox/wire/wire-error.h"
+#include "libtenbox/wire/wire-etag.h"
 #include "tenboxd/http-problem.h"
 
 struct _TbdRequest {
@@ -173,6 +174,28 @@ const char *tbd_request_get_header(TbdRequest *self, const char *name)
         }
     }
     return count == 1 ? found : NULL;
+}
+
+gboolean tbd_request_get_tags(TbdRequest *self, const char *name, const char **ret_tags,
+                              GError **error)
+{
+    SoupMessageHeaders *headers = soup_server_message_get_request_headers(self->message);
+
+    *ret_tags = tbd_request_get_header(self, name);
+    if (*ret_tags == NULL && soup_message_headers_get_list(headers, name) != NULL) {
+        tbx_error_set(error, "header-invalid", name, "%s comes twice", name);
+        return FALSE;
+    }
+    return *ret_tags == NULL || tbx_etag_list_check(*ret_tags, name, error);
+}
+
+gboolean tbd_request_knows(TbdRequest *self, const char *etag)
+{
+    const char *method = tbd_request_get_method(self);
+    const char *tags = tbd_request_get_header(self, "If-None-Match");
+
+    return (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0) && tags != NULL &&
+           etag != NULL && tbx_etag_list_has(tags, etag, FALSE);
 }
 
 /* What is cancelled may answer, and so free the request, at once. */
@@ -440,6 +463,7 @@ void tbd_request_fail(TbdRequest *self, GError *error)
 {
     SoupMessageHeaders *headers = soup_server_message_get_response_headers(self->message);
     guint status;
+    const char *field;
     char *text;
 
     if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED) &&
@@ -447,7 +471,11 @@ void tbd_request_fail(TbdRequest *self, GError *error)
         g_error_free(error);
         error = tbx_error_new("shutting-down", NULL, "the daemon is shutting down");
     }
-    text = tbd_problem_print(error, soup_message_headers_get_one(headers, "X-Request-Id"), &status);
+    field = tenbox_error_get_field(error);
+    /* Names of headers are capitalized, and the query is read before the body. */
+    text =
+        tbd_problem_print(error, soup_message_headers_get_one(headers, "X-Request-Id"),
+                          self->body != NULL && field != NULL && g_ascii_islower(*field), &status);
     g_error_free(error);
     tbd_request_reply_text(self, status, "application/problem+json", text);
 }

@@ -62,6 +62,11 @@ const TbdQuery *tbd_request_get_query(TbdRequest *self);
 JsonObject *tbd_request_get_body(TbdRequest *self);
 /* The value of the one header @name; NULL when it is absent or there are several. */
 const char *tbd_request_get_header(TbdRequest *self, const char *name);
+/* The checked value of @name, If-Match or If-None-Match; NULL when it is absent. "header-invalid". */
+gboolean tbd_request_get_tags(TbdRequest *self, const char *name, const char **ret_tags,
+                              GError **error);
+/* Whether it is a GET or HEAD whose checked If-None-Match names @etag (nullable). */
+gboolean tbd_request_knows(TbdRequest *self, const char *etag);
 /* What the route says in `data`. */
 int tbd_request_get_data(TbdRequest *self);
 /* A place for what a handler needs while its task is under way; it takes it back and frees it. */

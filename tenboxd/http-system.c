@@ -30,10 +30,10 @@ void tbd_on_json_text(GObject *source, GAsyncResult *result, gpointer user_data)
 
 /* What was added to v1 since 1.0.0, for clients that want to know before they ask. Only grows. */
 static const char *const extensions[] = {
-    "health",
-    "limits",
-    "configuration",
-    "openapi-json",
+    "health",       "limits", "configuration",
+    "openapi-json", "events", /* GET /v1/events; positions, since and resync on both doors */
+    "log-follow",             /* follow=true on logs */
+    "etag",                   /* ETag, If-Match, If-None-Match */
 };
 
 static JsonArray *list_extensions(void)

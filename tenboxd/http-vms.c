@@ -3,6 +3,7 @@
  * /v1/vms: decode, call the driver, encode.
  */
 #include "libtenbox/wire/wire-error.h"
+#include "libtenbox/wire/wire-etag.h"
 #include "libtenbox/wire/wire-vm.h"
 #include "tenboxd/http-handlers.h"
 #include "tenboxd/http-limits.h"
@@ -32,6 +33,15 @@ static void reply_record(TbdRequest *request, GAsyncResult *result, gboolean is_
 
     if (record == NULL) {
         tbd_request_fail(request, error);
+        return;
+    }
+    if (record->etag != NULL) {
+        g_autofree char *etag = tbx_etag_quote(record->etag);
+
+        tbd_request_set_answer_header(request, "ETag", etag);
+    }
+    if (tbd_request_knows(request, record->etag)) {
+        tbd_request_reply_empty(request, 304);
         return;
     }
     object = tbx_vm_record_to_json(record);
@@ -64,6 +74,13 @@ void tbd_vms_create(TbdRequest *request)
 
 void tbd_vm_get(TbdRequest *request)
 {
+    GError *error = NULL;
+    const char *known;
+
+    if (!tbd_request_get_tags(request, "If-None-Match", &known, &error)) {
+        tbd_request_fail(request, error);
+        return;
+    }
     tbx_driver_vm_get(tbd_request_get_driver(request), tbd_request_get_parameter(request, 0),
                       tbd_request_task(request, on_record));
 }
@@ -72,11 +89,13 @@ void tbd_vm_update(TbdRequest *request)
 {
     GError *error = NULL;
     g_autoptr(TbxVmSpec) spec = tbx_vm_spec_from_json(tbd_request_get_body(request), &error);
+    const char *if_match;
 
-    if (spec == NULL) {
+    if (spec == NULL || !tbd_request_get_tags(request, "If-Match", &if_match, &error)) {
         tbd_request_fail(request, error);
         return;
     }
+    spec->if_match = g_strdup(if_match);
     tbx_driver_vm_update(tbd_request_get_driver(request), tbd_request_get_parameter(request, 0),
                          spec, tbd_request_task(request, on_record));
 }
@@ -94,11 +113,12 @@ static void on_begun(GObject *source, GAsyncResult *result, gpointer user_data)
     tbd_operation_reply(request, operation);
 }
 
-static void begin(TbdRequest *request, TenboxVmAction action, const TbxActionOptions *options)
+static void begin(TbdRequest *request, TenboxVmAction action, TbxActionOptions *options)
 {
     GError *error = NULL;
 
-    if (!tbx_action_options_validate(action, options, &error)) {
+    if (!tbd_request_get_tags(request, "If-Match", &options->if_match, &error) ||
+        !tbx_action_options_validate(action, options, &error)) {
         tbd_request_fail(request, error);
         return;
     }

@@ -147,6 +147,7 @@ TbxVmDefinition *tbx_vm_definition_updated(const TbxVmDefinition *self, const Tb
 {
     g_autoptr(TbxVmDefinition) copy = tbx_vm_definition_copy(self);
 
+    copy->revision++;
     return apply_spec(copy, spec, error) ? g_steal_pointer(&copy) : NULL;
 }
 
@@ -293,6 +294,7 @@ static gboolean take_members(TbxVmDefinition *self, JsonObject *document, GError
         !take_integer(document, "cpu_count", 1, TBX_VM_CPU_COUNT_MAX, &self->cpu_count, error) ||
         !take_integer(document, "creation_time", 0, TIME_MAX, &self->creation_time, error) ||
         !take_integer(document, "last_boot_time", 0, TIME_MAX, &self->last_boot_time, error) ||
+        !take_integer(document, "revision", 0, TIME_MAX, &self->revision, error) ||
         !take_string(document, "notes", TBX_VM_NOTES_MAX, TRUE, &self->notes, error) ||
         !take_boolean(document, "autostart", &self->autostart, error) ||
         !take_integer(document, "autostart_delay", 0, TBX_AUTOSTART_DELAY_MAX,
@@ -376,8 +378,22 @@ GBytes *tbx_vm_definition_print(const TbxVmDefinition *self)
     json_object_set_int_member(document, "stop_timeout", self->stop_timeout);
     json_object_set_int_member(document, "creation_time", self->creation_time);
     json_object_set_int_member(document, "last_boot_time", self->last_boot_time);
+    json_object_set_int_member(document, "revision", self->revision);
     text = tbx_json_print_object(document, &length);
     return g_bytes_new_take(text, length);
+}
+
+char *tbx_vm_definition_make_etag(const TbxVmDefinition *self)
+{
+    TbxVmDefinition lasting = *self;
+    g_autoptr(GBytes) text = NULL;
+    char *digest;
+
+    lasting.last_boot_time = 0;
+    text = tbx_vm_definition_print(&lasting);
+    digest = g_compute_checksum_for_bytes(G_CHECKSUM_SHA256, text);
+    digest[32] = '\0'; /* 128 bits */
+    return digest;
 }
 
 const char *tbx_vm_definition_get_effective_cmdline(const TbxVmDefinition *self)

@@ -38,7 +38,8 @@ typedef struct {
     gint64 stop_timeout;   /* seconds */
     gint64 creation_time;  /* seconds since 1970, as the original keeps them */
     gint64 last_boot_time; /* seconds since 1970, 0 = never */
-    JsonObject *document;  /* nullable: the file as it was read */
+    gint64 revision; /* grows with each change by a user; files may change without their names */
+    JsonObject *document; /* nullable: the file as it was read */
 } TbxVmDefinition;
 
 /* From a specification that has passed tbx_vm_spec_validate_create(), with defaults for the rest;
@@ -56,6 +57,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(TbxVmDefinition, tbx_vm_definition_free)
 /* "field-invalid", "name-invalid" or "json-invalid" with the key as field; "unsupported" with
  * schema_version for the file of a newer TenBox. */
 TbxVmDefinition *tbx_vm_definition_parse(const char *text, gsize length, GError **error);
+
+/* (transfer full): an entity tag of all that a user can change; see wire-etag.h. */
+char *tbx_vm_definition_make_etag(const TbxVmDefinition *self);
 
 /* The file's new content. */
 GBytes *tbx_vm_definition_print(const TbxVmDefinition *self);

@@ -10,6 +10,7 @@
 #include "libtenbox/local/paths.h"
 #include "libtenbox/local/vm-private.h"
 #include "libtenbox/wire/wire-error.h"
+#include "libtenbox/wire/wire-etag.h"
 
 /* What no process rests on. */
 #define LIVE_FIELDS                                                                                \
@@ -122,7 +123,8 @@ static void on_files_replaced(GObject *source, GAsyncResult *result, gpointer us
 
 static gboolean check_update(TbxLocalVm *vm, const TbxVmSpec *spec, GError **error)
 {
-    if (!tbx_local_vm_check_usable(vm, error))
+    if (!tbx_local_vm_check_usable(vm, error) ||
+        !tbx_etag_require(spec->if_match, vm->record->etag, vm->record->name, error))
         return FALSE;
     /* Writes that are on their way go before the folder does; a new one would find none. */
     if (vm->verb.phase == TBX_PHASE_REMOVING) {

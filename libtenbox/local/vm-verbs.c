@@ -20,6 +20,7 @@
 #include "libtenbox/local/sources.h"
 #include "libtenbox/local/vm-private.h"
 #include "libtenbox/wire/wire-error.h"
+#include "libtenbox/wire/wire-etag.h"
 
 /* How long a runtime may take to switch a machine off before it is killed. */
 #define POWER_OFF_TIMEOUT_MS 5000u
@@ -425,6 +426,8 @@ TbxOperationRecord *tbx_local_vm_begin(TbxLocalVm *self, TenboxVmAction action,
     self->life.begins_automatically = FALSE; /* who hears of it may begin something himself */
 
     if (action != TENBOX_VM_ACTION_DELETE && !tbx_local_vm_check_usable(self, error))
+        return NULL;
+    if (!tbx_etag_require(options->if_match, self->record->etag, self->record->name, error))
         return NULL;
     /* Between an event and the step that it tells of, when somebody calls from within the event. */
     if (self->process == NULL && tbx_vm_state_has_process(self->state.value)) {

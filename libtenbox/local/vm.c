@@ -40,6 +40,7 @@ static TbxVmRecord *make_record(TbxLocalVm *self)
         record->stop_timeout = definition->stop_timeout;
         record->created_at = definition->creation_time * G_USEC_PER_SEC;
         record->last_boot_time = definition->last_boot_time * G_USEC_PER_SEC;
+        record->etag = tbx_vm_definition_make_etag(definition);
     } else {
         /* A VM whose vm.json cannot be used still has an id, an error, and a way out: delete. */
         record->name = g_strdup_printf("broken-%.8s", self->id);

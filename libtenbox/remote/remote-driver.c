@@ -303,8 +303,11 @@ static void remote_vm_update(TbxDriver *base, const char *vm, TbxVmSpec *spec, G
 {
     g_autofree char *target = vm_target(vm, "%s", "");
     g_autoptr(JsonObject) body = tbx_vm_spec_to_json(spec);
-    TbxHttpRequest request = {
-        .method = "PATCH", .target = target, .body = body, .answer_seconds = CREATE_SECONDS};
+    TbxHttpRequest request = {.method = "PATCH",
+                              .target = target,
+                              .body = body,
+                              .answer_seconds = CREATE_SECONDS,
+                              .if_match = spec->if_match};
 
     call_route(base, &request, answer_vm, task);
 }
@@ -319,7 +322,8 @@ static void remote_vm_begin(TbxDriver *base, const char *vm, TenboxVmAction acti
     TbxHttpRequest request = {.method = is_delete ? "DELETE" : "POST",
                               .target = target,
                               .body = body,
-                              .answer_seconds = TBX_HTTP_ANSWER_SECONDS};
+                              .answer_seconds = TBX_HTTP_ANSWER_SECONDS,
+                              .if_match = options->if_match};
 
     call_route(base, &request, answer_operation, task);
 }

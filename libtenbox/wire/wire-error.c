@@ -20,6 +20,8 @@ static const TbxErrorKind kinds[] = {
      "The initial RAM disk cannot be used"},
     {"json-invalid", TENBOX_ERROR_INVALID_ARGUMENT, 400, 1, "The body is not valid JSON"},
     {"request-invalid", TENBOX_ERROR_INVALID_ARGUMENT, 400, 1, "The request is malformed"},
+    {"header-invalid", TENBOX_ERROR_INVALID_ARGUMENT, 400, 1,
+     "A header of the request is malformed"},
     {"body-too-large", TENBOX_ERROR_INVALID_ARGUMENT, 413, 1, "The body is too large"},
     {"not-found", TENBOX_ERROR_NOT_FOUND, 404, 3, "There is nothing of that name"},
     {"vm-not-found", TENBOX_ERROR_NOT_FOUND, 404, 3, "There is no such VM"},
@@ -29,6 +31,9 @@ static const TbxErrorKind kinds[] = {
     {"vm-not-running", TENBOX_ERROR_WRONG_STATE, 409, 4, "The VM does not run"},
     {"vm-not-stopped", TENBOX_ERROR_WRONG_STATE, 409, 4, "The VM is not stopped"},
     {"vm-paused", TENBOX_ERROR_WRONG_STATE, 409, 4, "The VM is paused"},
+    {"precondition-failed", TENBOX_ERROR_WRONG_STATE, 412, 4, "It is not as you know it"},
+    {"idempotency-mismatch", TENBOX_ERROR_INVALID_ARGUMENT, 422, 4,
+     "The idempotency key was used for another request"},
     {"vm-broken", TENBOX_ERROR_WRONG_STATE, 409, 4, "The VM's description cannot be used"},
     {"vm-busy", TENBOX_ERROR_BUSY, 409, 4, "Another operation runs on the VM"},
     {"console-busy", TENBOX_ERROR_BUSY, 429, 4, "Too much input waits for the guest"},
@@ -95,7 +100,8 @@ static const TbxErrorKind *kind_of_status(guint http_status)
     case 501: return tbx_error_kind_lookup("unsupported");
     case 408:
     case 504: return tbx_error_kind_lookup("timed-out");
-    case 409: return tbx_error_kind_lookup("wrong-state");
+    case 409:
+    case 412: return tbx_error_kind_lookup("wrong-state");
     case 507: return tbx_error_kind_lookup("no-space");
     default: return tbx_error_kind_lookup("internal");
     }

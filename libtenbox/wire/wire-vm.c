@@ -120,6 +120,7 @@ static const TbxField vm_fields[] = {
     FIELD(TbxVmRecord, shutdown_requested_at, TBX_FIELD_TIME, TBX_FIELD_NULLABLE),
     FIELD(TbxVmRecord, pid, TBX_FIELD_INTEGER, TBX_FIELD_NULLABLE),
     FIELD(TbxVmRecord, generation, TBX_FIELD_INTEGER, TBX_FIELD_REQUIRED),
+    FIELD(TbxVmRecord, etag, TBX_FIELD_STRING, TBX_FIELD_NULLABLE),
     {"operation", TBX_FIELD_OBJECT, TBX_FIELD_NULLABLE, G_STRUCT_OFFSET(TbxVmRecord, operation),
      NULL, &operation_type},
     {"last_exit", TBX_FIELD_OBJECT, TBX_FIELD_NULLABLE, G_STRUCT_OFFSET(TbxVmRecord, last_exit),
@@ -254,7 +255,11 @@ TbxVmSpec *tbx_vm_spec_ref(TbxVmSpec *self)
 
 static void vm_spec_clear(gpointer data)
 {
-    tbx_record_clear(&spec_type, data);
+    TbxVmSpec *self = data;
+
+    tbx_record_clear(&spec_type, self);
+    g_free(self->if_match);
+    g_free(self->id);
 }
 
 void tbx_vm_spec_unref(TbxVmSpec *self)
@@ -270,6 +275,8 @@ TbxVmSpec *tbx_vm_spec_copy(const TbxVmSpec *self)
     tbx_record_copy(&spec_type, self, copy);
     copy->present = self->present;
     copy->reset = self->reset;
+    copy->if_match = g_strdup(self->if_match);
+    copy->id = g_strdup(self->id);
     return copy;
 }
 

@@ -94,6 +94,7 @@ struct _TbxVmRecord {
     /* Grows with every change of this document while the driver is open, so that a document that
      * was overtaken on its way can be told from a newer one. */
     gint64 generation;
+    char *etag;                /* nullable: of what is stored, see wire-etag.h */
     TbxVmOperation *operation; /* nullable */
     TbxVmExit *last_exit;      /* nullable */
     TbxVmProblem *last_error;  /* nullable */
@@ -162,6 +163,10 @@ struct _TbxVmSpec {
     gint64 start_order;
     int restart_policy; /* TenboxRestartPolicy */
     gint64 stop_timeout;
+
+    /* Beside the document: */
+    char *if_match; /* nullable: header If-Match, checked */
+    char *id;       /* nullable: what a new VM shall have as its id, a UUID of nobody else */
 };
 
 TbxVmSpec *tbx_vm_spec_new(void);
@@ -204,6 +209,10 @@ gboolean tbx_vm_id_is_valid(const char *text);
 typedef struct {
     gboolean force;
     gint64 timeout; /* seconds; -1 = the VM's stop_timeout */
+
+    /* Beside the document, borrowed: */
+    const char *if_match;     /* nullable: header If-Match, checked */
+    const char *operation_id; /* nullable: what the operation shall have as its id, a UUID */
 } TbxActionOptions;
 
 #define TBX_ACTION_OPTIONS_DEFAULT ((TbxActionOptions){.force = FALSE, .timeout = -1})

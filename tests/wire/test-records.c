@@ -104,6 +104,7 @@ static TbxVmRecord *new_full(void)
     vm->shutdown_requested_at = NOON + 3000000;
     vm->pid = 4711;
     vm->generation = G_GINT64_CONSTANT(9007199254740993);
+    vm->etag = g_strdup("0f1e2d3c");
     vm->operation = g_new0(TbxVmOperation, 1);
     vm->operation->id = g_strdup("99999999-2222-4333-8444-555555555555");
     vm->operation->kind = g_strdup("stop");

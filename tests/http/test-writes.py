@@ -1,0 +1,182 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Requests that change something, made by several clients at once: entity tags and merge patches.
+
+    test-writes.py TENBOXD FAKE_RUNTIME SANITIZED
+"""
+import json
+import os
+import sys
+
+from harness import Daemon, Schema, Tap, equal
+
+TENBOXD, FAKE_RUNTIME, SANITIZED = sys.argv[1], sys.argv[2], sys.argv[3] == "true"
+TAP, SCHEMA = Tap(), Schema()
+VM = "/v1/vms/{vm}"
+
+
+class Host:
+    """A daemon with helpers around VMs."""
+
+    def __init__(self, **options):
+        self.daemon = Daemon(TENBOXD, FAKE_RUNTIME, **options)
+        self.kernel = os.path.join(self.daemon.folder, "kernel")
+        with open(self.kernel, "wb") as file:
+            file.write(b"not really a kernel")
+
+    def __enter__(self):
+        self.daemon.start()
+        return self
+
+    def __exit__(self, *arguments):
+        if arguments[0] is None and self.daemon.process.poll() is None:
+            for vm in self.items("/v1/vms"):
+                self.daemon.request("DELETE", f"/v1/vms/{vm['id']}?force=true&wait=60")
+        self.daemon.__exit__(*arguments)
+
+    def items(self, target):
+        return self.daemon.request("GET", target).json()["items"]
+
+    def body(self, name, **members):
+        return {"name": name, "kernel": self.kernel, "memory_mb": 64, "cpu_count": 1, **members}
+
+    def create(self, name, **members):
+        answer = self.daemon.request("POST", "/v1/vms", self.body(name, **members))
+        equal(answer.status, 201, answer)
+        return answer.json()
+
+    def ask(self, method, target, body=None, status=200, code=None, template=None, **options):
+        answer = self.daemon.request(method, target, body, **options)
+        equal(answer.status, status, f"{method} {target}: {answer}")
+        if template is not None:
+            SCHEMA.check_answer(template, method, answer)
+        if code is not None:
+            equal(answer.json()["code"], code, answer)
+        return answer
+
+    def restart(self, kill=False):
+        if kill:
+            self.daemon.process.kill()
+            self.daemon.process.wait()
+        else:
+            equal(self.daemon.stop(), 0)
+        self.daemon.start()
+
+
+def tag(answer):
+    equal(answer.headers["etag"], f'"{answer.json()["etag"]}"', "header and member")
+    return answer.headers["etag"]
+
+
+@TAP.test
+def tags():
+    """an entity tag names what is stored, not how the VM runs"""
+    with Host() as host:
+        host.create("a")
+        first = tag(host.ask("GET", "/v1/vms/a", template=VM))
+        equal(host.items("/v1/vms")[0]["etag"], first.strip('"'))
+        host.ask("POST", "/v1/vms/a:start?wait=60")
+        equal(tag(host.ask("GET", "/v1/vms/a")), first, "a VM that runs")
+        host.ask("POST", "/v1/vms/a:stop?wait=60", {"force": True})
+        equal(tag(host.ask("GET", "/v1/vms/a")), first, "a VM that ran")
+        host.restart()
+        equal(tag(host.ask("GET", "/v1/vms/a")), first, "another daemon")
+        seen = {first}
+        for patch in ({"description": "x"}, {"labels": {"a": "b"}}, {"memory_mb": 65}, {"name": "b"},
+                      {"kernel": host.kernel}, {"name": "a"}):
+            name = host.items("/v1/vms")[0]["name"]
+            now = tag(host.ask("PATCH", f"/v1/vms/{name}", patch, template=VM))
+            assert now not in seen, (patch, now)
+            seen.add(now)
+            equal(tag(host.ask("GET", f"/v1/vms/{patch.get('name', name)}")), now)
+        other = host.create("other")
+        assert other["etag"] not in {each.strip('"') for each in seen}
+
+        # 304 for who knows it already.
+        for known in (now, f'"x", {now}', f"W/{now}", "*"):
+            answer = host.ask("GET", "/v1/vms/a", headers=[f"If-None-Match: {known}"], status=304)
+            equal((answer.body, answer.headers["etag"]), (b"", now))
+        host.ask("HEAD", "/v1/vms/a", headers=[f"If-None-Match: {now}"], status=304)
+        for known in ('"x"', first):
+            host.ask("GET", "/v1/vms/a", headers=[f"If-None-Match: {known}"])
+
+
+@TAP.test
+def preconditions():
+    """If-Match on changes, deletion and verbs: 412, and nothing was done"""
+    with Host() as host:
+        host.create("a")
+        old = tag(host.ask("GET", "/v1/vms/a"))
+        new = tag(host.ask("PATCH", "/v1/vms/a", {"description": "1"}, headers=[f"If-Match: {old}"]))
+        for method, target, body in [("PATCH", "/v1/vms/a", {"description": "2"}),
+                                     ("DELETE", "/v1/vms/a", None), ("POST", "/v1/vms/a:start", None),
+                                     ("POST", "/v1/vms/a:stop", {"force": True}), ("POST", "/v1/vms/a:reset", None)]:
+            for wrong in (old, '"x"', f"W/{new}", f'{old},"{"y" * 100}"'):
+                answer = host.ask(method, target, body, headers=[f"If-Match: {wrong}"], status=412,
+                                  code="precondition-failed")
+                equal(answer.json()["field"], "If-Match")
+            for malformed in ("x", '"x', 'x"', "", '""x', '"a" "b"', "*, *", '"\u00e4"', "W/", 'w/"x"'):
+                if malformed == "":
+                    continue
+                host.ask(method, target, body, headers=[f"If-Match: {malformed}"], status=400,
+                         code="header-invalid")
+            host.ask(method, target, body, headers=[f"If-Match: {new}", f"If-Match: {new}"], status=400,
+                     code="header-invalid")
+        vm = host.ask("GET", "/v1/vms/a").json()
+        equal((vm["description"], vm["state"], vm["etag"]), ("1", "stopped", new.strip('"')))
+        host.ask("POST", "/v1/vms/a:start?wait=60", headers=[f'If-Match: "x" , {new}'])
+        host.ask("POST", "/v1/vms/a:stop?wait=60", {"force": True}, headers=["If-Match: *"])
+        host.ask("DELETE", "/v1/vms/a?wait=60", headers=[f"If-Match: {new}"])
+        equal(host.items("/v1/vms"), [])
+
+
+@TAP.test
+def race():
+    """of many who change one version of a VM at the same time, one does"""
+    with Host() as host:
+        host.create("a")
+        for turn in range(10):
+            seen = tag(host.ask("GET", "/v1/vms/a"))
+            clients = [host.daemon.connect() for _ in range(8)]
+            for number, client in enumerate(clients):
+                body = json.dumps({"description": f"{turn} {number}"}).encode()
+                client.send(f"PATCH /v1/vms/a HTTP/1.1\r\nHost: x\r\nIf-Match: {seen}\r\n"
+                            f"Content-Type: application/merge-patch+json\r\n"
+                            f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            answers = [client.read_answer() for client in clients]
+            for client in clients:
+                client.close()
+            won = [number for number, answer in enumerate(answers) if answer.status == 200]
+            equal(len(won), 1, [answer.status for answer in answers])
+            # The others were too late, or there at the very moment when the first was being written.
+            lost = {answer.json()["code"] for answer in answers if answer.status != 200}
+            assert lost <= {"precondition-failed", "vm-busy"}, lost
+            vm = host.ask("GET", "/v1/vms/a").json()
+            equal(vm["description"], f"{turn} {won[0]}")
+            equal(vm["etag"], answers[won[0]].json()["etag"])
+
+
+@TAP.test
+def merge_patch():
+    """merge patches: null, absent members, both content types, and a pointer to what is wrong"""
+    with Host() as host:
+        host.create("a", description="d", labels={"x": "1", "y": "2"})
+        for kind in ("application/merge-patch+json", "application/json", "application/json; charset=utf-8"):
+            vm = host.ask("PATCH", "/v1/vms/a", {"description": None, "labels": {"x": None, "z": "3"}},
+                          content_type=kind, template=VM).json()
+            equal((vm["description"], vm["labels"]), ("", {"y": "2", "z": "3"}))
+        host.ask("PATCH", "/v1/vms/a", {}, content_type="text/json", status=400)
+        host.ask("PATCH", "/v1/vms/a", {}, content_type="application/json-patch+json", status=400)
+        for patch, pointer in [({"colour": 1}, "/colour"), ({"memory_mb": "x"}, "/memory_mb"),
+                               ({"memory_mb": 1}, "/memory_mb"), ({"name": None}, "/name"),
+                               ({"labels": {"a/b": "\x01"}}, "/labels/a~1b"), ({"cpu_count": 0}, "/cpu_count")]:
+            answer = host.ask("PATCH", "/v1/vms/a", patch, status=422, template=VM)
+            equal([error["pointer"] for error in answer.json()["errors"]], [pointer])
+        answer = host.ask("POST", "/v1/vms", {"name": "b"}, status=422, template="/v1/vms")
+        equal(answer.json()["errors"][0]["pointer"], "/kernel")
+        # What is wrong elsewhere has no place in the body.
+        answer = host.ask("PATCH", "/v1/vms/a?force=true", {"description": "x"}, status=422, template=VM)
+        assert "errors" not in answer.json(), answer
+
+
+sys.exit(TAP.main())
