@@ -83,8 +83,10 @@ static const CliOption rm_options[] = {
 };
 
 static const CliOption logs_options[] = {
+    {"follow", 'f', CLI_OPTION_FLAG, .summary = N_("go on with what is added, until interrupted")},
+    {"timestamps", 't', CLI_OPTION_FLAG, .summary = N_("with --follow: show when each line came")},
     {"lines", 'n', CLI_OPTION_NUMBER, "lines", N_("NUMBER"),
-     N_("only that many lines from the end"), .minimum = 1, .maximum = 100000},
+     N_("only that many lines from the end"), .minimum = 0, .maximum = 100000},
     {"source", 0, CLI_OPTION_CHOICE, "source", N_("SOURCE"),
      N_("what the guest's console showed (default), or what the VM's process logged"),
      .choices = "console|runtime"},
@@ -478,8 +480,9 @@ const CliCommand cli_commands[] = {
         .maximum_arguments = 1,
         .summary = N_("Show what the console of a VM or its process wrote"),
         .options = logs_options,
-        .examples = {"tenbox vm logs -n 20 foo", "tenbox vm logs --source runtime foo"},
-        .see_also = "vm console",
+        .examples = {"tenbox vm logs -n 20 foo", "tenbox vm logs -f --timestamps foo",
+                     "tenbox vm logs --source runtime foo"},
+        .see_also = "vm console, vm wait",
         .run = cli_vm_logs,
     },
     {

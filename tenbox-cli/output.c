@@ -267,6 +267,29 @@ char *cli_guest_text_for_terminal(const char *text)
     return g_string_free(safe, FALSE);
 }
 
+/* The longest colour sequence that is let through, and a bit. */
+#define UNFINISHED_MAX 40
+
+gsize cli_measure_unfinished(const char *text, gsize length)
+{
+    const char *last = length ? g_utf8_find_prev_char(text, text + length) : NULL;
+
+    if (length && text[length - 1] == '\r')
+        return 1;
+    for (gsize back = 1; back <= MIN(length, UNFINISHED_MAX); back++) {
+        const char *at = text + length - back;
+
+        if (*at == '\033')
+            return back == 1 || (at[1] == '[' && strspn(at + 2, "0123456789;:") >= back - 2) ? back
+                                                                                             : 0;
+    }
+    /* A character whose bytes have not all come. */
+    if (last && (*last & 0x80) &&
+        g_utf8_get_char_validated(last, text + length - last) == (gunichar)-2)
+        return (gsize)(text + length - last);
+    return 0;
+}
+
 void cli_print_text(const char *text)
 {
     if (isatty(STDOUT_FILENO)) {

@@ -45,6 +45,11 @@ char *cli_safe_text(const char *text);
  * newlines go, other control characters become visible as ^X; elsewhere it is printed as it is.
  */
 void cli_print_text(const char *text);
+/*
+ * How many bytes at the end of @text may be the beginning of something that is shown as one: a character, a
+ * colour, a line's end. Whoever prints text in pieces keeps them for the next one.
+ */
+gsize cli_measure_unfinished(const char *text, gsize length);
 /* The same with a newline behind. */
 void cli_print_line(const char *text);
 /* What a terminal would be sent by the above. */

@@ -207,7 +207,7 @@ static void test_mistakes(void)
     assert_bad("tenbox vm stop foo --timeout soon", "--timeout");
     assert_bad("tenbox vm stop foo --timeout -1", "--timeout");
     assert_bad("tenbox vm stop foo --timeout 3601", "3600");
-    assert_bad("tenbox vm logs foo -n 0", "--lines");
+    assert_bad("tenbox vm logs foo -n -1", "--lines");
     assert_bad("tenbox vm logs foo --source disk", "console|runtime");
     assert_bad("tenbox vm create --cpus 1.5 foo", "--cpus");
     assert_bad("tenbox --cpus 2 vm create foo", "before a command");
@@ -705,6 +705,23 @@ static void test_guest_text(void)
     }
 }
 
+/* What is printed in pieces is cut where nothing is torn. */
+static void test_unfinished(void)
+{
+    static const struct {
+        const char *text;
+        gsize unfinished;
+    } cases[] = {
+        {"", 0},          {"plain", 0},        {"a\n", 0},      {"a\r", 1},      {"a\033", 1},
+        {"a\033[", 2},    {"a\033[1;3", 5},    {"a\033[1m", 0}, {"a\033]0;", 0}, {"\xc3", 1},
+        {"a\xe6\x97", 2}, {"\xe6\x97\xa5", 0}, {"\x80\x80", 0},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++)
+        g_assert_cmpuint(cli_measure_unfinished(cases[i].text, strlen(cases[i].text)), ==,
+                         cases[i].unfinished);
+}
+
 static void test_formats(void)
 {
     static const struct {
@@ -755,6 +772,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cli/yaml", test_yaml);
     g_test_add_func("/cli/csv", test_csv);
     g_test_add_func("/cli/guest-text", test_guest_text);
+    g_test_add_func("/cli/unfinished", test_unfinished);
     g_test_add_func("/cli/formats", test_formats);
     return g_test_run();
 }

@@ -453,6 +453,38 @@ def test_events(host):
     equal((everything.returncode, errors), (0, b""), "the end")
 
 
+def test_follow(host):
+    host.create("foo")
+    host.run("vm", "start", "foo")
+    host.run("vm", "console", "foo", text=b"first\nsecond\n\x1d.")
+
+    def follow(*arguments):
+        return subprocess.Popen([host.tenbox, "vm", "logs", "-f", *arguments, "foo"], env=host.environment,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    plain, lines, timed = follow("-n", "1"), follow("-n", "0", "-o", "jsonl"), follow("-t", "-n", "1")
+    equal(plain.stdout.readline().strip(), b"second", "the last line")
+    contains(timed.stdout.readline().decode().strip(), "  second", "the last line with its time")
+    number = 0
+    while not select.select([lines.stdout], [], [], 0.2)[0]:  # it may not follow yet
+        host.run("vm", "console", "foo", text=b"later %d\n\x1d." % number)
+        number += 1
+    document = json.loads(lines.stdout.readline())
+    contains(document["line"], "later ", "line")
+    equal(document["source"], "console", "source")
+    contains(plain.stdout.readline().decode(), "later ", "what is added")
+    plain.send_signal(signal.SIGINT)
+    equal(plain.wait(HANG_LIMIT), 0, "status of who was interrupted")
+    host.run("vm", "rm", "--force", "foo")
+    for process in (lines, timed):
+        _, errors = process.communicate(timeout=HANG_LIMIT)
+        equal((process.returncode, errors), (0, b""), "the end with the VM")
+    plain.stdout.close()
+    plain.stderr.close()
+    host.create("bar")
+    host.run("vm", "logs", "-t", "bar", status=2)
+
+
 def complete(host, *words, **extra):
     return [line.split("\t")[0] for line in host.run("__complete", *words, **extra)[0].splitlines()]
 
@@ -483,7 +515,7 @@ def test_complete(host):
 
 WITHOUT_DAEMON = [test_settings, test_alias, test_usage_as_document, test_wait_ready]
 WITH_DAEMON = [test_formats, test_terminal, test_names, test_filters, test_confirm, test_set, test_edit, test_wait,
-               test_stats, test_watch, test_operations, test_events, test_complete]
+               test_stats, test_watch, test_operations, test_events, test_follow, test_complete]
 
 if __name__ == "__main__":
     sys.exit(main(WITHOUT_DAEMON, WITH_DAEMON))
