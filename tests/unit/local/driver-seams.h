@@ -16,3 +16,11 @@ extern gpointer on_reconnecting_data;
 extern gboolean is_kvm_believed;
 /* The driver's timers run a hundred times as fast: they are there for what never happens. */
 extern gboolean is_clock_fast;
+
+/* From now on the timers of the driver, and all others that are made, wait for the test: the clock stands
+ * still until advance_clock(). FALSE: timers run by themselves again; those that wait are lost. */
+void script_clock(gboolean is_scripted);
+/* Lets time pass: what is due is called by the main loop. */
+void advance_clock(guint milliseconds);
+/* Whether a timer waits that is due in so many milliseconds. */
+gboolean is_timer_due_in(guint milliseconds);
