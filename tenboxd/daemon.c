@@ -7,11 +7,13 @@
 #include <libsoup/soup.h>
 #include <string.h>
 
+#include "libtenbox/wire/json-guard.h"
 #include "libtenbox/wire/wire-error.h"
 #include "tenboxd/http-filter.h"
 #include "tenboxd/http-front.h"
 #include "tenboxd/http-router.h"
 #include "tenboxd/listener.h"
+#include "tenboxd/metrics.h"
 #include "tenboxd/notify.h"
 #include "tenboxd/ws.h"
 
@@ -43,6 +45,8 @@ struct _TbdDaemon {
     SoupServer *server;
     TbdFront *front;
     TbdSessions *sessions;
+    TbdLedger *ledger;
+    TbdMetrics *metrics; /* NULL once destroyed */
 
     GArray *listeners; /* of Listener */
     guint last_number;
@@ -65,6 +69,21 @@ TbxDriver *tbd_daemon_get_driver(TbdDaemon *self)
 TbdSessions *tbd_daemon_get_sessions(TbdDaemon *self)
 {
     return self->sessions;
+}
+
+TbdLedger *tbd_daemon_get_ledger(TbdDaemon *self)
+{
+    return self->ledger;
+}
+
+TbdMetrics *tbd_daemon_get_metrics(TbdDaemon *self)
+{
+    return self->metrics;
+}
+
+guint tbd_daemon_get_peer_count(TbdDaemon *self)
+{
+    return self->front != NULL ? tbd_front_get_peer_count(self->front) : 0;
 }
 
 const TbdSettings *tbd_daemon_get_settings(TbdDaemon *self)
@@ -211,7 +230,7 @@ static void open_front(TbdDaemon *self)
     self->server = g_object_new(SOUP_TYPE_SERVER, "raw-paths", TRUE, NULL);
     tbd_filter_install(self->server);
     tbd_router_install(self->server, self);
-    self->front = tbd_front_new(self->listener, self->server, self->settings, &error);
+    self->front = tbd_front_new(self->listener, self->server, self->settings, self->ledger, &error);
     if (self->front == NULL) {
         fail(self, error);
         return;
@@ -224,6 +243,35 @@ static void open_front(TbdDaemon *self)
     tbd_notify_manager("READY=1");
 }
 
+/* VMs come before their log: without one the daemon works all the same. */
+static void open_audit(TbdDaemon *self, const char *data_folder)
+{
+    g_autoptr(GError) error = NULL;
+    TbdAudit *audit = tbd_audit_open(data_folder, self->settings, &error);
+
+    if (audit == NULL) {
+        g_warning("there is no audit log: %s", error->message);
+    }
+    tbd_ledger_set_audit(self->ledger, audit);
+}
+
+static void on_system(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    TbdDaemon *self = user_data;
+    GError *error = NULL;
+    g_autofree char *text = g_task_propagate_pointer(G_TASK(result), &error);
+    g_autoptr(JsonObject) system =
+        text != NULL ? tbx_json_guard_parse_answer(text, strlen(text), &error) : NULL;
+
+    self->starting--;
+    if (system == NULL) {
+        fail(self, error);
+    } else if (!tbd_daemon_is_quitting(self)) {
+        open_audit(self, json_object_get_string_member(system, "data_folder"));
+        open_front(self);
+    }
+}
+
 static void on_watching(GObject *source, GAsyncResult *result, gpointer user_data)
 {
     TbdDaemon *self = user_data;
@@ -233,7 +281,8 @@ static void on_watching(GObject *source, GAsyncResult *result, gpointer user_dat
     if (!g_task_propagate_boolean(G_TASK(result), &error)) {
         fail(self, error);
     } else if (!tbd_daemon_is_quitting(self)) {
-        open_front(self);
+        self->starting++;
+        tbx_driver_system_get(self->driver, g_task_new(NULL, NULL, on_system, self));
     }
 }
 
@@ -350,6 +399,8 @@ TbdDaemon *tbd_daemon_new(const TbdDaemonOptions *options, TbdDaemonEnded ended,
     self->quitting = g_cancellable_new();
     self->listeners = g_array_new(FALSE, FALSE, sizeof(Listener));
     self->sessions = tbd_sessions_new(self);
+    self->ledger = tbd_ledger_new();
+    self->metrics = tbd_metrics_new(self);
     if (!start(self, options->socket_fd, &error)) {
         fail(self, error);
     }
@@ -374,6 +425,7 @@ void tbd_daemon_unref(TbdDaemon *self)
     g_array_unref(self->listeners);
     g_object_unref(self->quitting);
     g_clear_error(&self->error);
+    tbd_ledger_free(self->ledger);
     tbd_settings_free(self->settings);
     g_free(self->connect);
     g_free(self);
@@ -390,6 +442,7 @@ void tbd_daemon_destroy(TbdDaemon *self)
     if (self->events != NULL) {
         tbx_event_sink_disconnect(self->events);
     }
+    g_clear_pointer(&self->metrics, tbd_metrics_free);
     g_clear_pointer(&self->sessions, tbd_sessions_destroy);
     if (self->front != NULL) {
         tbd_front_stop(self->front);
@@ -400,6 +453,9 @@ void tbd_daemon_destroy(TbdDaemon *self)
     g_clear_pointer(&self->front, tbd_front_destroy);
     g_clear_object(&self->server);
     g_clear_pointer(&self->listener, tbd_listener_destroy);
+    /* Before the data folder is given up: the next daemon has the log then. */
+    tbd_audit_close(tbd_ledger_get_audit(self->ledger));
+    tbd_ledger_set_audit(self->ledger, NULL);
     if (self->driver != NULL) {
         tbx_driver_close(self->driver);
     }

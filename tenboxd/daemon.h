@@ -16,11 +16,13 @@
 #include <gio/gio.h>
 
 #include "libtenbox/driver/driver.h"
+#include "tenboxd/ledger.h"
 #include "tenboxd/settings.h"
 
 G_BEGIN_DECLS
 
 typedef struct _TbdDaemon TbdDaemon;
+typedef struct _TbdMetrics TbdMetrics;
 typedef struct _TbdSessions TbdSessions;
 
 typedef struct {
@@ -61,6 +63,12 @@ void tbd_daemon_unref(TbdDaemon *self);
 
 TbxDriver *tbd_daemon_get_driver(TbdDaemon *self);
 TbdSessions *tbd_daemon_get_sessions(TbdDaemon *self);
+/* (transfer none): valid as long as the daemon. */
+TbdLedger *tbd_daemon_get_ledger(TbdDaemon *self);
+/* (transfer none) (nullable): NULL when the daemon has been destroyed. */
+TbdMetrics *tbd_daemon_get_metrics(TbdDaemon *self);
+/* How many connections are open. */
+guint tbd_daemon_get_peer_count(TbdDaemon *self);
 /* (transfer none): valid as long as the daemon; knobs change by tbd_daemon_reload(). */
 const TbdSettings *tbd_daemon_get_settings(TbdDaemon *self);
 gboolean tbd_daemon_is_quitting(TbdDaemon *self);

@@ -112,6 +112,7 @@ static void end_slow(Events *self)
                   "events were not read for so long that they are not kept any more; look at the "
                   "present state and ask again");
 
+    tbd_ledger_get_counters(tbd_daemon_get_ledger(self->daemon))->overruns++;
     g_message("a client that does not read its events is cut (slow-consumer)");
     tbd_daemon_remove_listener(self->daemon, self->listener);
     self->listener = 0;

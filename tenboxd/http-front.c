@@ -22,6 +22,7 @@ struct _TbdFront {
     GSocket *socket;
     SoupServer *server;
     const TbdSettings *settings;
+    TbdLedger *ledger;
     GSource *accept_source;
     GSource *pause_source;
     GSource *reap_source; /* while there is anything to time */
@@ -35,7 +36,7 @@ struct _TbdPeer {
     TbdFront *front; /* NULL once the front is gone */
     GList link;      /* in front->peers */
     GSocket *socket;
-    uid_t uid;
+    TbdActor actor;
     TbdPeerState state;
     gboolean is_stream;
     GSource *reading;     /* until the head is there: owns a reference */
@@ -73,6 +74,31 @@ void tbd_peer_unref(TbdPeer *self)
     g_free(self);
 }
 
+const TbdActor *tbd_peer_get_actor(TbdPeer *self)
+{
+    return &self->actor;
+}
+
+/* @verb: nullable: what could be read of the request. */
+static void note_refusal(TbdFront *self, const TbdActor *actor, const char *verb,
+                         const GError *error, const char *request_id)
+{
+    const TbdEntry entry = {
+        .actor = actor,
+        .verb = verb != NULL ? verb : "CONNECTION",
+        .status = tbx_error_kind_of(error)->http_status,
+        .code = tenbox_error_get_code(error),
+        .request_id = request_id,
+    };
+
+    tbd_ledger_add_refusal(self->ledger, &entry);
+}
+
+void tbd_peer_note_refusal(TbdPeer *self, const GError *error, const char *request_id)
+{
+    note_refusal(self->front, &self->actor, self->head.method, error, request_id);
+}
+
 const TbdHead *tbd_peer_get_head(TbdPeer *self)
 {
     return &self->head;
@@ -91,12 +117,12 @@ gboolean tbd_peer_take_stream(TbdPeer *self, GError **error)
     for (GList *link = self->front->peers.head; link != NULL; link = link->next) {
         TbdPeer *peer = link->data;
 
-        count += peer->is_stream && peer->uid == self->uid;
+        count += peer->is_stream && peer->actor.uid == self->actor.uid;
     }
     if (count >= TBD_STREAMS_PER_USER_MAX) {
         tbx_error_set(error, "too-many-streams", NULL,
                       "user %u has %u streams open already; one stream has room for %d channels",
-                      (guint)self->uid, count, TBX_STREAM_CHANNELS_MAX);
+                      (guint)self->actor.uid, count, TBX_STREAM_CHANNELS_MAX);
         return FALSE;
     }
     self->is_stream = TRUE;
@@ -191,13 +217,14 @@ static void start_reaping(TbdFront *self)
 }
 
 /* Says why, once; what does not fit into the fresh socket's buffer is of no interest. */
-static void turn_away(TbdFront *self, GSocket *socket, const GError *error)
+static void turn_away(TbdFront *self, GSocket *socket, const TbdActor *actor, const GError *error)
 {
     g_autofree char *id = tbd_request_id_new();
     g_autofree char *answer = tbd_problem_print_answer(error, id, FALSE);
     Refused *refused;
 
     g_message("connection refused: %s", error->message);
+    note_refusal(self, actor, NULL, error, id);
     g_socket_set_blocking(socket, FALSE);
     g_socket_send(socket, answer, strlen(answer), NULL, NULL);
     g_socket_shutdown(socket, FALSE, TRUE, NULL);
@@ -212,7 +239,7 @@ static void turn_away(TbdFront *self, GSocket *socket, const GError *error)
 }
 
 /* Who is there, and whether they may come in. */
-static gboolean check_peer(TbdFront *self, GSocket *socket, uid_t *ret_uid, GError **error)
+static gboolean check_peer(TbdFront *self, GSocket *socket, TbdActor *ret_actor, GError **error)
 {
     struct ucred credentials;
     socklen_t length = sizeof(credentials);
@@ -222,13 +249,14 @@ static gboolean check_peer(TbdFront *self, GSocket *socket, uid_t *ret_uid, GErr
         tbx_error_set(error, "forbidden", NULL, "the kernel does not say whose connection it is");
         return FALSE;
     }
+    *ret_actor = (TbdActor){credentials.uid, credentials.gid, credentials.pid};
     if (credentials.uid != geteuid() && credentials.uid != 0) {
         tbx_error_set(error, "forbidden", NULL, "this daemon serves user %u, not user %u",
                       (guint)geteuid(), (guint)credentials.uid);
         return FALSE;
     }
     for (GList *link = self->peers.head; link != NULL; link = link->next) {
-        same_user += ((TbdPeer *)link->data)->uid == credentials.uid;
+        same_user += ((TbdPeer *)link->data)->actor.uid == credentials.uid;
     }
     if (total >= self->settings->connections || same_user >= self->settings->connections_per_user) {
         tbx_error_set(
@@ -237,7 +265,6 @@ static gboolean check_peer(TbdFront *self, GSocket *socket, uid_t *ret_uid, GErr
             same_user, (guint)credentials.uid);
         return FALSE;
     }
-    *ret_uid = credentials.uid;
     return TRUE;
 }
 
@@ -266,6 +293,7 @@ static void refuse_head(TbdPeer *peer, const GError *error)
         tbd_problem_print_answer(error, id, g_strcmp0(peer->head.method, "HEAD") == 0);
 
     g_debug("request %s refused: %s", id, error->message);
+    tbd_peer_note_refusal(peer, error, id);
     g_socket_send(peer->socket, answer, strlen(answer), NULL, NULL);
     peer_shut(peer);
     drop_peer(peer);
@@ -324,20 +352,21 @@ static gboolean on_head_bytes(GSocket *socket, GIOCondition condition, gpointer 
 static void take_in(TbdFront *self, GSocket *socket)
 {
     g_autoptr(GError) error = NULL;
+    TbdActor actor = {(uid_t)-1, (gid_t)-1, -1};
     TbdPeer *peer;
-    uid_t uid;
 
-    if (!check_peer(self, socket, &uid, &error)) {
-        turn_away(self, socket, error);
+    if (!check_peer(self, socket, &actor, &error)) {
+        turn_away(self, socket, &actor, error);
         return;
     }
+    tbd_ledger_get_counters(self->ledger)->connections++;
     g_socket_set_blocking(socket, FALSE);
     peer = g_new0(TbdPeer, 1);
     g_atomic_ref_count_init(&peer->references);
     peer->front = self;
     peer->link.data = peer;
     peer->socket = g_object_ref(socket);
-    peer->uid = uid;
+    peer->actor = actor;
     peer->received = g_byte_array_new();
     tbd_peer_set_state(peer, TBD_PEER_HEAD);
     g_queue_push_tail_link(&self->peers, &peer->link);
@@ -388,13 +417,14 @@ static void start_accepting(TbdFront *self)
 }
 
 TbdFront *tbd_front_new(TbdListener *listener, SoupServer *server, const TbdSettings *settings,
-                        GError **error)
+                        TbdLedger *ledger, GError **error)
 {
     TbdFront *self = g_new0(TbdFront, 1);
 
     self->socket = g_object_ref(tbd_listener_get_socket(listener));
     self->server = g_object_ref(server);
     self->settings = settings;
+    self->ledger = ledger;
     self->remote_address = nowhere();
     g_queue_init(&self->peers);
     g_queue_init(&self->refused);

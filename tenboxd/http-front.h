@@ -23,6 +23,7 @@
 
 #include "tenboxd/http-head.h"
 #include "tenboxd/http-limits.h"
+#include "tenboxd/ledger.h"
 #include "tenboxd/listener.h"
 #include "tenboxd/settings.h"
 
@@ -44,6 +45,7 @@ typedef enum {
  * @listener: (transfer none): must outlive the front
  * @server: the server that gets the connections
  * @settings: (transfer none): limits; may change meanwhile, must outlive the front
+ * @ledger: (transfer none): hears of connections and refusals; must outlive the front
  * @error: return location
  *
  * Starts accepting.
@@ -51,7 +53,7 @@ typedef enum {
  * Returns: (transfer full): free with tbd_front_destroy()
  */
 TbdFront *tbd_front_new(TbdListener *listener, SoupServer *server, const TbdSettings *settings,
-                        GError **error);
+                        TbdLedger *ledger, GError **error);
 
 /* Stops accepting; connections live on. */
 void tbd_front_stop(TbdFront *self);
@@ -71,6 +73,10 @@ TbdPeer *tbd_peer_of(SoupServerMessage *message);
 TbdPeer *tbd_peer_ref(TbdPeer *self);
 void tbd_peer_unref(TbdPeer *self);
 void tbd_peer_set_state(TbdPeer *self, TbdPeerState state);
+/* (transfer none): who is at the other end. */
+const TbdActor *tbd_peer_get_actor(TbdPeer *self);
+/* Tells the ledger that the request was refused by @error with the id @request_id. */
+void tbd_peer_note_refusal(TbdPeer *self, const GError *error, const char *request_id);
 /* (transfer none): of the request. */
 const TbdHead *tbd_peer_get_head(TbdPeer *self);
 

@@ -39,9 +39,13 @@ void tbd_system_schema_json(TbdRequest *request);
 /* A GAsyncReadyCallback of a request's task: answers with the JSON text that it brings. */
 void tbd_on_json_text(GObject *source, GAsyncResult *result, gpointer user_data);
 
+/* http-audit.c */
+void tbd_audit_list(TbdRequest *request);
+
 /* http-health.c */
 void tbd_health_get(TbdRequest *request);
 void tbd_ready_get(TbdRequest *request);
+void tbd_metrics_get(TbdRequest *request);
 
 /* ws.c */
 void tbd_ws_open(TbdRequest *request);

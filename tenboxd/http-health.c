@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * /healthz and /readyz: whether the daemon is there, and whether it can do its work. For service
- * managers and scripts, so they say it by the status.
+ * How the daemon is: /healthz, whether it is there, and /readyz, whether it can do its work, for
+ * service managers and scripts, so they say it by the status; /v1/metrics in figures.
  */
 #include "libtenbox/wire/wire-error.h"
 #include "tenboxd/http-handlers.h"
+#include "tenboxd/metrics.h"
 
 void tbd_health_get(TbdRequest *request)
 {
@@ -28,4 +29,9 @@ void tbd_ready_get(TbdRequest *request)
 {
     /* Whether the driver answers. That the daemon is ending, the router has said already. */
     tbx_driver_system_get(tbd_request_get_driver(request), tbd_request_task(request, on_system));
+}
+
+void tbd_metrics_get(TbdRequest *request)
+{
+    tbd_metrics_answer(tbd_daemon_get_metrics(tbd_request_get_daemon(request)), request);
 }

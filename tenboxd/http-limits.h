@@ -30,12 +30,13 @@
 
 /* ---- one request ------------------------------------------------------------------------------ */
 
-#define TBD_HEAD_SIZE_MAX   (16 * 1024)
-#define TBD_HEAD_FIELDS_MAX 64
-#define TBD_TARGET_SIZE_MAX 4096
-#define TBD_BODY_SIZE_MAX   TBX_JSON_SIZE_MAX
-#define TBD_REQUEST_ID_MAX  64
-#define TBD_LOG_LINES_MAX   100000 /* what ?lines= may ask for; a log has at most 1 MiB of them */
+#define TBD_HEAD_SIZE_MAX     (16 * 1024)
+#define TBD_HEAD_FIELDS_MAX   64
+#define TBD_TARGET_SIZE_MAX   4096
+#define TBD_BODY_SIZE_MAX     TBX_JSON_SIZE_MAX
+#define TBD_REQUEST_ID_MAX    64
+#define TBD_AUDIT_ENTRIES_MAX 1000
+#define TBD_LOG_LINES_MAX     100000 /* what ?lines= may ask for; a log has at most 1 MiB of them */
 
 #define TBD_HEARTBEAT_SECONDS     15   /* between two signs of life of a stream of events */
 #define TBD_HEARTBEAT_SECONDS_MAX 3600 /* what ?heartbeat= may ask for */

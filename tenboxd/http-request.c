@@ -24,6 +24,9 @@ struct _TbdRequest {
     TbdQuery query;
     JsonObject *body;
     int data;
+    TbdActor actor;
+    const char *route;         /* nullable: none was found */
+    char *code;                /* nullable: of what went wrong */
     gpointer state;            /* the handler's */
     GCancellable *cancellable; /* of all tasks of the request */
     GSource *leaving;          /* while tasks are under way: the client goes */
@@ -68,6 +71,9 @@ TbdRequest *tbd_request_new(TbdDaemon *daemon, SoupServerMessage *message)
     self->message = g_object_ref(message);
     self->cancellable = g_cancellable_new();
     self->query.source = "console";
+    if (tbd_peer_of(message) != NULL) {
+        self->actor = *tbd_peer_get_actor(tbd_peer_of(message));
+    }
     soup_message_headers_replace(headers, "X-Request-Id", id);
     soup_message_headers_replace(headers, "Connection", "close"); /* see http-front.h */
     soup_message_headers_replace(headers, "Cache-Control", "no-store");
@@ -90,6 +96,7 @@ void tbd_request_unref(TbdRequest *self)
     g_free(self->query.type);
     g_free(self->query.vm);
     g_clear_pointer(&self->body, json_object_unref);
+    g_free(self->code);
     stop_watching(self);
     g_object_unref(self->cancellable);
     g_signal_handler_disconnect(self->message, self->finished_handler);
@@ -152,6 +159,11 @@ void tbd_request_set_state(TbdRequest *self, gpointer state)
 gpointer tbd_request_steal_state(TbdRequest *self)
 {
     return g_steal_pointer(&self->state);
+}
+
+void tbd_request_set_route(TbdRequest *self, const char *path)
+{
+    self->route = path;
 }
 
 void tbd_request_set_data(TbdRequest *self, int data)
@@ -275,7 +287,7 @@ static gboolean read_parameter(TbdQuery *query, const char *name, const char *va
         {"source", TBD_QUERY_SOURCE},       {"lines", TBD_QUERY_LINES},
         {"follow", TBD_QUERY_FOLLOW},       {"since", TBD_QUERY_SINCE},
         {"type", TBD_QUERY_TYPE},           {"vm", TBD_QUERY_VM},
-        {"heartbeat", TBD_QUERY_HEARTBEAT},
+        {"heartbeat", TBD_QUERY_HEARTBEAT}, {"limit", TBD_QUERY_LIMIT},
     };
     TbdQueryFields field = 0;
 
@@ -304,6 +316,8 @@ static gboolean read_parameter(TbdQuery *query, const char *name, const char *va
                            &query->lines, error);
     case TBD_QUERY_HEARTBEAT:
         return read_number(name, value, 1, TBD_HEARTBEAT_SECONDS_MAX, &query->heartbeat, error);
+    case TBD_QUERY_LIMIT:
+        return read_number(name, value, 1, TBD_AUDIT_ENTRIES_MAX, &query->limit, error);
     case TBD_QUERY_FORCE: return read_boolean(name, value, &query->force, error);
     case TBD_QUERY_FOLLOW: return read_boolean(name, value, &query->follow, error);
     case TBD_QUERY_SINCE: query->since = g_strdup(value); return TRUE;
@@ -410,6 +424,37 @@ void tbd_request_set_answer_header(TbdRequest *self, const char *name, const cha
                                  value);
 }
 
+/* A new thing has no name in the path; its place is in the answer. */
+static const char *subject_of(TbdRequest *self)
+{
+    const char *location = soup_message_headers_get_one(
+        soup_server_message_get_response_headers(self->message), "Location");
+
+    if (self->parameters[0] != NULL) {
+        return self->parameters[0];
+    }
+    return location != NULL ? strrchr(location, '/') + 1 : NULL;
+}
+
+static void note_answer(TbdRequest *self, guint status)
+{
+    const char *method = tbd_request_get_method(self);
+    g_autofree char *verb =
+        g_strconcat(method, self->route != NULL ? " " : NULL, self->route, NULL);
+    const TbdEntry entry = {
+        .actor = &self->actor,
+        .verb = verb,
+        .subject = subject_of(self),
+        .status = status,
+        .code = self->code,
+        .request_id = soup_message_headers_get_one(
+            soup_server_message_get_response_headers(self->message), "X-Request-Id"),
+    };
+
+    tbd_ledger_add_answer(tbd_daemon_get_ledger(self->daemon), &entry,
+                          strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0);
+}
+
 /* @content_type and @bytes are both NULL for an answer without a body. */
 static void answer(TbdRequest *self, guint status, const char *content_type, GBytes *bytes)
 {
@@ -418,6 +463,7 @@ static void answer(TbdRequest *self, guint status, const char *content_type, GBy
     g_return_if_fail(!self->is_answered);
     self->is_answered = TRUE;
     stop_watching(self);
+    note_answer(self, status);
     if (self->is_over || peer == NULL) {
         tbd_request_unref(self);
         return;
@@ -476,6 +522,11 @@ void tbd_request_fail(TbdRequest *self, GError *error)
     text =
         tbd_problem_print(error, soup_message_headers_get_one(headers, "X-Request-Id"),
                           self->body != NULL && field != NULL && g_ascii_islower(*field), &status);
+    self->code = g_strdup(tenbox_error_get_code(error));
+    if (status == 500) {
+        g_warning("request %s failed: %s", soup_message_headers_get_one(headers, "X-Request-Id"),
+                  error->message);
+    }
     g_error_free(error);
     tbd_request_reply_text(self, status, "application/problem+json", text);
 }
@@ -558,7 +609,8 @@ void tbd_message_refuse(SoupServerMessage *message, GError *error)
     g_autofree char *id = request_id_of(message);
     gboolean is_head = strcmp(soup_server_message_get_method(message), "HEAD") == 0;
 
-    g_debug("request refused: %s", error->message);
+    g_debug("request %s refused: %s", id, error->message);
+    tbd_peer_note_refusal(tbd_peer_of(message), error, id);
     say_farewell(NULL, message, tbd_problem_print_answer(error, id, is_head), NULL, NULL);
     g_error_free(error);
 }
@@ -568,6 +620,7 @@ void tbd_request_upgrade(TbdRequest *self, const char *head, TbdUpgradeCallback 
 {
     self->is_answered = TRUE;
     stop_watching(self);
+    note_answer(self, 200);
     if (!self->is_over && tbd_peer_of(self->message) != NULL) {
         say_farewell(self->daemon, self->message, g_strdup(head), callback, user_data);
     } else {

@@ -35,6 +35,7 @@ typedef enum {
     TBD_QUERY_TYPE = 1 << 18,      /* type: of events, several with commas */
     TBD_QUERY_VM = 1 << 19,        /* vm: id or name */
     TBD_QUERY_HEARTBEAT = 1 << 20, /* heartbeat: 1 to 3600 */
+    TBD_QUERY_LIMIT = 1 << 21,     /* limit: 1 to TBD_AUDIT_ENTRIES_MAX */
 } TbdQueryFields;
 
 typedef struct {
@@ -48,6 +49,7 @@ typedef struct {
     char *type;      /* nullable */
     char *vm;        /* nullable */
     guint heartbeat; /* seconds; 0: not said */
+    guint limit;     /* 0: not said */
 } TbdQuery;
 
 /* (transfer none) */
@@ -136,6 +138,8 @@ gboolean tbd_request_read_body(TbdRequest *self, TbdBodyKind kind, GError **erro
 /* Takes @value. */
 void tbd_request_set_parameter(TbdRequest *self, guint index, char *value);
 void tbd_request_set_data(TbdRequest *self, int data);
+/* The route's path, with {} for parameters: for the ledger. @path is static. */
+void tbd_request_set_route(TbdRequest *self, const char *path);
 /* Adds a header to the answer. */
 void tbd_request_set_answer_header(TbdRequest *self, const char *name, const char *value);
 

@@ -57,6 +57,8 @@ static const Route routes[] = {
     {"GET", "/v1/system/doctor", tbd_system_doctor, 0, TBD_BODY_NONE, 0},
     {"GET", "/v1/openapi.yaml", tbd_system_schema, 0, TBD_BODY_NONE, 0},
     {"GET", "/v1/openapi.json", tbd_system_schema_json, 0, TBD_BODY_NONE, 0},
+    {"GET", "/v1/audit", tbd_audit_list, TBD_QUERY_LIMIT | TBD_QUERY_SINCE, TBD_BODY_NONE, 0},
+    {"GET", "/v1/metrics", tbd_metrics_get, 0, TBD_BODY_NONE, 0},
     {"GET", "/healthz", tbd_health_get, 0, TBD_BODY_NONE, 0},
     {"GET", "/readyz", tbd_ready_get, 0, TBD_BODY_NONE, 0},
     {"GET", "/v1/ws", tbd_ws_open, 0, TBD_BODY_NONE, 0},
@@ -167,6 +169,7 @@ static void dispatch(TbdRequest *request, const Route *route, const char *query,
         tbd_request_set_parameter(request, i, g_strdup(parameters[i]));
     }
     tbd_request_set_data(request, route->data);
+    tbd_request_set_route(request, route->path);
     if (!tbd_request_read_query(request, query, route->query, &error) ||
         !tbd_request_read_body(request, route->body, &error)) {
         tbd_request_fail(request, error);

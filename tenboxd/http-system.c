@@ -30,10 +30,11 @@ void tbd_on_json_text(GObject *source, GAsyncResult *result, gpointer user_data)
 
 /* What was added to v1 since 1.0.0, for clients that want to know before they ask. Only grows. */
 static const char *const extensions[] = {
-    "health",       "limits", "configuration",
+    "health",       "limits",  "configuration",
     "openapi-json", "events", /* GET /v1/events; positions, since and resync on both doors */
     "log-follow",             /* follow=true on logs */
     "etag",                   /* ETag, If-Match, If-None-Match */
+    "audit",        "metrics",
 };
 
 static JsonArray *list_extensions(void)
@@ -68,6 +69,7 @@ static JsonObject *describe_limits(const TbdSettings *settings)
         {"json_values", TBX_JSON_VALUES_MAX},
         {"json_members", TBX_JSON_MEMBERS_MAX},
         {"log_lines", TBD_LOG_LINES_MAX},
+        {"audit_entries", TBD_AUDIT_ENTRIES_MAX},
         {"streams_per_user", TBD_STREAMS_PER_USER_MAX},
         {"channels_per_stream", TBX_STREAM_CHANNELS_MAX},
         {"message_bytes", TBX_WEB_SOCKET_MESSAGE_MAX},

@@ -78,6 +78,7 @@ static void events_pump(Events *self)
         }
     }
     if (self->next < tbx_journal_get_oldest(journal)) {
+        tbd_ledger_get_counters(tbd_daemon_get_ledger(self->daemon))->overruns++;
         g_message("a client that does not read its events lost the channel (slow-consumer)");
         tbx_stream_channel_close(self->channel, "slow-consumer",
                                  "events were not read for so long that they are not kept any "

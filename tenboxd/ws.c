@@ -130,6 +130,7 @@ static void on_upgraded(TbdDaemon *daemon, GIOStream *stream, TbdPeer *peer, gpo
     session->link.data = session;
     session->peer = tbd_peer_ref(peer);
     g_queue_push_tail_link(&session->sessions->queue, &session->link);
+    tbd_ledger_get_counters(tbd_daemon_get_ledger(daemon))->streams++;
 }
 
 /* Whether the comma-separated list in header @name has @token. */
@@ -212,6 +213,16 @@ void tbd_sessions_close(TbdSessions *self)
 guint tbd_sessions_get_count(TbdSessions *self)
 {
     return self->queue.length;
+}
+
+guint tbd_sessions_get_channel_count(TbdSessions *self)
+{
+    guint count = 0;
+
+    for (GList *link = self->queue.head; link != NULL; link = link->next) {
+        count += tbx_stream_get_channel_count(((Session *)link->data)->stream);
+    }
+    return count;
 }
 
 void tbd_sessions_destroy(TbdSessions *self)

@@ -18,6 +18,8 @@ TbdSessions *tbd_sessions_new(TbdDaemon *daemon);
 /* Ends all streams in order; they go by themselves. */
 void tbd_sessions_close(TbdSessions *self);
 guint tbd_sessions_get_count(TbdSessions *self);
+/* Channels of all of them. */
+guint tbd_sessions_get_channel_count(TbdSessions *self);
 /* Drops those that are left. Accepts NULL. */
 void tbd_sessions_destroy(TbdSessions *self);
 

@@ -170,6 +170,19 @@ def system():
 
 
 @TAP.test
+def audit_and_metrics():
+    """the audit log and the metrics (test-audit.py looks closer)"""
+    with Api() as api:
+        vm = api.create("a")
+        entries = api.call("GET", "/v1/audit", query="?limit=1", status=200).json()["items"]
+        equal([(entry["verb"], entry["subject"]) for entry in entries], [("POST /v1/vms", vm["id"])])
+        for query, field in [("?limit=0", "limit"), ("?limit=1001", "limit"), ("?since=yesterday", "since")]:
+            api.refused(422, "field-invalid", field, "GET", "/v1/audit", query=query)
+        answer = api.call("GET", "/v1/metrics", status=200)
+        assert answer.body.endswith(b"# EOF\n"), answer
+
+
+@TAP.test
 def configuration():
     """the knobs in force are shown, and nothing over the socket changes them"""
     with Api() as api:
@@ -595,7 +608,7 @@ def coverage():
     """every operation of the schema was seen succeeding and, where it can, failing"""
     cannot_fail = {("/v1/vms", "get"), ("/v1/operations", "get"), ("/v1/system", "get"),
                    ("/v1/system/doctor", "get"), ("/v1/openapi.yaml", "get"), ("/v1/openapi.json", "get"),
-                   ("/healthz", "get")}
+                   ("/healthz", "get"), ("/v1/metrics", "get")}
     elsewhere = {("/v1/ws", "get"), ("/v1/events", "get")}  # test-ws.py, test-streams.py
     missing = []
     for template, method in SCHEMA.operations():
