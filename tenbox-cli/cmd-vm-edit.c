@@ -4,8 +4,9 @@
  *
  * The file holds the fields that may be changed, as JSON; lines that begin with # are not part of it. What was
  * changed goes to the daemon as a merge patch that holds only as long as nobody else has changed the VM: when
- * somebody has, the editor opens again with both versions. A file that cannot be used opens again too, with the
- * reason; leaving it unchanged gives up.
+ * somebody has, the editor opens again with the change made on top of the other one, and the other one in comments.
+ * A file that cannot be used opens again too, with the reason. Leaving a file unchanged gives up, but for the merged
+ * one, which is sent then; an empty file always gives up.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -71,6 +72,40 @@ static JsonNode *make_patch(JsonNode *before, JsonNode *after)
     }
     json_node_take_object(patch, object);
     return patch;
+}
+
+/* @patch on top of @document. */
+static JsonNode *apply_patch(JsonNode *document, JsonNode *patch)
+{
+    JsonNode *merged = json_node_copy(document);
+    JsonObject *object;
+    JsonObjectIter iterator;
+    const char *name;
+    JsonNode *member;
+
+    if (!JSON_NODE_HOLDS_OBJECT(merged)) {
+        json_node_unref(merged);
+        merged = json_node_new(JSON_NODE_OBJECT);
+        json_node_take_object(merged, json_object_new());
+    }
+    /* A copy of a node shares its object. */
+    object = json_object_new();
+    json_object_iter_init_ordered(&iterator, json_node_get_object(merged));
+    while (json_object_iter_next_ordered(&iterator, &name, &member))
+        json_object_set_member(object, name, json_node_copy(member));
+    json_object_iter_init_ordered(&iterator, json_node_get_object(patch));
+    while (json_object_iter_next_ordered(&iterator, &name, &member)) {
+        JsonNode *previous = json_object_get_member(object, name);
+
+        if (JSON_NODE_HOLDS_NULL(member))
+            json_object_remove_member(object, name);
+        else if (JSON_NODE_HOLDS_OBJECT(member) && previous)
+            json_object_set_member(object, name, apply_patch(previous, member));
+        else
+            json_object_set_member(object, name, json_node_copy(member));
+    }
+    json_node_take_object(merged, object);
+    return merged;
 }
 
 /* --- the editor ---------------------------------------------------------------------------- */
@@ -218,11 +253,18 @@ static char *strip_comments(const char *text)
     return g_string_free(rest, FALSE);
 }
 
+/* Somebody else has changed the VM. */
+static gboolean is_overtaken(const GError *error)
+{
+    return g_str_equal(tenbox_error_get_code(error), "precondition-failed");
+}
+
 /* Edits until the daemon has taken it, or the person has given up: FALSE without @error. */
 static gboolean edit(Edit *self, GError **error)
 {
     g_autofree char *json = cli_json_to_text(self->before, TRUE);
     g_autofree char *file = make_file(self, NULL, json, NULL);
+    gboolean is_merged = FALSE;
 
     for (;;) {
         g_autofree char *edited = edit_text(file, error);
@@ -231,9 +273,10 @@ static gboolean edit(Edit *self, GError **error)
         g_autoptr(GError) problem = NULL;
         g_autoptr(JsonNode) after = NULL;
         g_autoptr(JsonNode) patch = NULL;
+        g_autoptr(JsonNode) merged = NULL;
         g_autofree char *theirs = NULL;
 
-        if (!edited || g_str_equal(mine, shown))
+        if (!edited || !*g_strstrip(mine) || (!is_merged && g_str_equal(mine, g_strstrip(shown))))
             return FALSE;
         after = parse_file(edited, &problem);
         if (after) {
@@ -247,17 +290,22 @@ static gboolean edit(Edit *self, GError **error)
             g_propagate_error(error, g_steal_pointer(&problem));
             return FALSE;
         }
-        if (g_str_equal(tenbox_error_get_code(problem), "precondition-failed")) {
-            if (!fetch(self, error))
-                return FALSE;
-            theirs = cli_json_to_text(self->before, TRUE);
-        } else if (self->cli->no_input || !isatty(STDIN_FILENO)) {
+        if (self->cli->no_input || (!isatty(STDIN_FILENO) && !is_overtaken(problem))) {
             /* Nobody is there who could mend it. */
             g_propagate_error(error, g_steal_pointer(&problem));
             return FALSE;
         }
+        if (is_overtaken(problem)) {
+            if (!fetch(self, error))
+                return FALSE;
+            merged = apply_patch(self->before, patch);
+            theirs = cli_json_to_text(self->before, TRUE);
+            g_free(mine);
+            mine = cli_json_to_text(merged, TRUE);
+        }
+        is_merged = theirs != NULL;
         g_free(file);
-        file = make_file(self, problem->message, mine, theirs);
+        file = make_file(self, is_merged ? NULL : problem->message, mine, theirs);
     }
 }
 

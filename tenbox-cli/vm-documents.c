@@ -186,10 +186,91 @@ gboolean cli_filter_matches(const CliFilter *self, JsonNode *document, gboolean 
 
 char *cli_vm_dup_etag(TenboxVm *vm)
 {
-    return NULL;
+    return g_strdup(tenbox_vm_get_etag(vm));
+}
+
+static void set_labels(TenboxVmConfigBuilder *builder, JsonObject *labels)
+{
+    JsonObjectIter iterator;
+    const char *key;
+    JsonNode *value;
+
+    json_object_iter_init_ordered(&iterator, labels);
+    while (json_object_iter_next_ordered(&iterator, &key, &value))
+        tenbox_vm_config_builder_set_label(
+            builder, key, JSON_NODE_HOLDS_NULL(value) ? NULL : json_node_get_string(value));
+}
+
+static void set_restart_policy(TenboxVmConfigBuilder *builder, const char *word)
+{
+    tenbox_vm_config_builder_set_restart_policy(builder, tenbox_restart_policy_from_string(word));
+}
+
+/* Members of a patch that has passed tenbox_vm_config_new_from_json(), by the setter of each. */
+static gboolean set_member(TenboxVmConfigBuilder *builder, const char *name, JsonNode *value,
+                           GError **error)
+{
+    static const struct {
+        const char *name;
+        void (*set_text)(TenboxVmConfigBuilder *builder, const char *text);
+        void (*set_number)(TenboxVmConfigBuilder *builder, gint64 number);
+    } members[] = {
+        {"name", tenbox_vm_config_builder_set_name, NULL},
+        {"cmdline", tenbox_vm_config_builder_set_cmdline, NULL},
+        {"description", tenbox_vm_config_builder_set_description, NULL},
+        {"notes", tenbox_vm_config_builder_set_notes, NULL},
+        {"restart_policy", set_restart_policy, NULL},
+        {"memory_mb", NULL, tenbox_vm_config_builder_set_memory_mb},
+        {"cpu_count", NULL, tenbox_vm_config_builder_set_cpu_count},
+        {"autostart_delay", NULL, tenbox_vm_config_builder_set_autostart_delay},
+        {"start_order", NULL, tenbox_vm_config_builder_set_start_order},
+        {"stop_timeout", NULL, tenbox_vm_config_builder_set_stop_timeout},
+    };
+
+    if (JSON_NODE_HOLDS_NULL(value))
+        return tenbox_vm_config_builder_reset(builder, name, error);
+    if (g_str_equal(name, "labels")) {
+        set_labels(builder, json_node_get_object(value));
+        return TRUE;
+    }
+    if (g_str_equal(name, "autostart")) {
+        tenbox_vm_config_builder_set_autostart(builder, json_node_get_boolean(value));
+        return TRUE;
+    }
+    for (gsize i = 0; i < G_N_ELEMENTS(members); i++) {
+        if (!g_str_equal(members[i].name, name))
+            continue;
+        if (members[i].set_text)
+            members[i].set_text(builder, json_node_get_string(value));
+        else
+            members[i].set_number(builder, json_node_get_int(value));
+        return TRUE;
+    }
+    g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, _("%s cannot be changed here"),
+                name);
+    return FALSE;
 }
 
 TenboxVmConfig *cli_vm_config_new(const char *patch, const char *etag, GError **error)
 {
-    return tenbox_vm_config_new_from_json(patch, error);
+    g_autoptr(TenboxVmConfig) config = tenbox_vm_config_new_from_json(patch, error);
+    g_autoptr(TenboxVmConfigBuilder) builder = NULL;
+    g_autoptr(JsonNode) document = NULL;
+    JsonObjectIter iterator;
+    const char *name;
+    JsonNode *value;
+
+    if (!config || !etag)
+        return g_steal_pointer(&config);
+    document = cli_parse_object(patch, error);
+    if (!document)
+        return NULL;
+    builder = tenbox_vm_config_builder_new();
+    tenbox_vm_config_builder_set_if_match(builder, etag);
+    json_object_iter_init_ordered(&iterator, json_node_get_object(document));
+    while (json_object_iter_next_ordered(&iterator, &name, &value)) {
+        if (!set_member(builder, name, value, error))
+            return NULL;
+    }
+    return tenbox_vm_config_builder_build(builder, error);
 }

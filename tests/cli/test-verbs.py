@@ -305,6 +305,20 @@ def test_edit(host):
     with open(host.path("files/shown"), encoding="utf-8") as stream:
         contains(stream.read(), "memory_mb", "what the editor shows")
     equal(host.json("vm", "inspect", "foo")["memory_mb"], 80, "memory")
+    # Somebody else was faster: both versions are shown, and nothing of his is lost.
+    late = editor(host, "late", f"if [ -e late-seen ]; then cp \"$1\" both; else : >late-seen; "
+                                f"{host.tenbox} vm set foo notes=theirs label.by=them; "
+                                "sed -i 's/\"memory_mb\" : [0-9]*/\"memory_mb\" : 72/' \"$1\"; exit; fi\n")
+    host.run("vm", "edit", "foo", EDITOR=late)
+    with open(host.path("files/both"), encoding="utf-8") as stream:
+        both = stream.read()
+    contains(both, '#   "notes" : "theirs"', "their version")
+    contains(both, '"memory_mb" : 72', "one's own")
+    foo = host.json("vm", "inspect", "foo")
+    equal((foo["memory_mb"], foo["notes"], foo["labels"]), (72, "theirs", {"by": "them"}), "both")
+    # Nobody is asked again where nobody is: the pipe gets the error.
+    host.run("vm", "edit", "foo", EDITOR=editor(host, "stale", f"{host.tenbox} vm set foo notes=$$\n"
+                                                "sed -i 's/72/73/' \"$1\"\n"), TENBOX_NO_INPUT="1", status=4)
 
 
 def test_wait(host):
