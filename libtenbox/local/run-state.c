@@ -29,6 +29,7 @@ void tbx_run_state_free(TbxRunState *self)
 {
     if (self == NULL)
         return;
+    tbx_run_config_free(self->config);
     tbx_vm_exit_free(self->last_exit);
     tbx_vm_problem_free(self->last_error);
     tbx_vm_restart_free(self->restart);
@@ -212,6 +213,7 @@ TbxRunState *tbx_run_state_parse(const char *text, gsize length)
     self->started_at = get_time(document, "started_at");
     self->shutdown_requested_at = get_time(document, "shutdown_requested_at");
     self->last_boot_time = get_time(document, "last_boot_time");
+    self->config = tbx_run_config_from_json(get_object(document, "config"));
     self->last_exit = parse_exit(get_object(document, "last_exit"));
     self->last_error = parse_problem(get_object(document, "last_error"));
     parse_restarts(self, get_object(document, "restarts"));
@@ -251,6 +253,8 @@ GBytes *tbx_run_state_print(const TbxRunState *self)
         json_object_set_string_member(document, "boot_id", self->process.boot_id);
         json_object_set_int_member(document, "started_at", self->started_at);
         json_object_set_int_member(document, "shutdown_requested_at", self->shutdown_requested_at);
+        if (self->config != NULL)
+            json_object_set_object_member(document, "config", tbx_run_config_to_json(self->config));
     }
     if (self->last_boot_time != 0)
         json_object_set_int_member(document, "last_boot_time", self->last_boot_time);

@@ -9,6 +9,7 @@
 
 #include <gio/gio.h>
 
+#include "libtenbox/local/run-config.h"
 #include "libtenbox/wire/wire-vm.h"
 
 G_BEGIN_DECLS
@@ -24,6 +25,7 @@ typedef struct {
     gint64 started_at;            /* microseconds since 1970, 0 = none */
     gint64 shutdown_requested_at; /* the same */
     gint64 last_boot_time;        /* the same; vm.json learns of it later, perhaps never */
+    TbxRunConfig *config;         /* nullable: what the process was made of */
     TbxVmExit *last_exit;         /* nullable */
     TbxVmProblem *last_error;     /* nullable */
     gint64 restart_count;         /* in a row, by themselves; of this boot */

@@ -6,6 +6,7 @@
 
 #include "libtenbox/local/console-log.h"
 #include "libtenbox/local/files.h"
+#include "libtenbox/local/run-config.h"
 #include "libtenbox/local/vm-process.h"
 #include "libtenbox/local/vm-state.h"
 #include "libtenbox/local/vm.h"
@@ -69,7 +70,9 @@ struct _TbxLocalVm {
 
     TbxVmDefinition *definition; /* NULL: broken */
     GError *broken;
-    gboolean is_updating; /* a new definition is on its way to the disk */
+    TbxRunConfig *next_config; /* nullable: what a process would get that is started now */
+    TbxRunConfig *run_config;  /* nullable: what the process has, if that is known */
+    gboolean is_updating;      /* a new definition is on its way to the disk */
 
     TbxVmStateCell state;
     TbxVmProcess *process;
@@ -122,6 +125,8 @@ gboolean tbx_local_vm_launch(TbxLocalVm *self, GError **error);
 gboolean tbx_local_vm_check_usable(TbxLocalVm *self, GError **error);
 /* Writes run/state.json. */
 void tbx_local_vm_save_state(TbxLocalVm *self, GAsyncReadyCallback callback, gpointer user_data);
+/* The definition or a file of it is another one now. */
+void tbx_local_vm_note_definition(TbxLocalVm *self);
 /* Writes vm.json; a failure is logged. */
 void tbx_local_vm_save_definition(TbxLocalVm *self);
 void tbx_local_vm_set_last_error(TbxLocalVm *self, const GError *error);

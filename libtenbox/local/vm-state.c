@@ -40,15 +40,11 @@ static const struct {
 static const struct {
     gboolean has_process;
     gboolean is_transient;
-    gboolean is_changeable;
 } attributes[STATE_COUNT] = {
-    [TENBOX_VM_STATE_UNKNOWN] = {FALSE, FALSE, FALSE},
-    [TENBOX_VM_STATE_STOPPED] = {FALSE, FALSE, TRUE},
-    [TENBOX_VM_STATE_STARTING] = {TRUE, TRUE, FALSE},
-    [TENBOX_VM_STATE_RUNNING] = {TRUE, FALSE, FALSE},
-    [TENBOX_VM_STATE_PAUSED] = {TRUE, FALSE, FALSE},
-    [TENBOX_VM_STATE_STOPPING] = {TRUE, TRUE, FALSE},
-    [TENBOX_VM_STATE_CRASHED] = {FALSE, FALSE, TRUE},
+    [TENBOX_VM_STATE_UNKNOWN] = {FALSE, FALSE}, [TENBOX_VM_STATE_STOPPED] = {FALSE, FALSE},
+    [TENBOX_VM_STATE_STARTING] = {TRUE, TRUE},  [TENBOX_VM_STATE_RUNNING] = {TRUE, FALSE},
+    [TENBOX_VM_STATE_PAUSED] = {TRUE, FALSE},   [TENBOX_VM_STATE_STOPPING] = {TRUE, TRUE},
+    [TENBOX_VM_STATE_CRASHED] = {FALSE, FALSE},
 };
 
 /* What an action finds: go, nothing left to do, or the slug of a refusal. */
@@ -123,11 +119,6 @@ gboolean tbx_vm_state_has_process(TenboxVmState state)
 gboolean tbx_vm_state_is_transient(TenboxVmState state)
 {
     return attributes[state].is_transient;
-}
-
-gboolean tbx_vm_state_is_changeable(TenboxVmState state)
-{
-    return attributes[state].is_changeable;
 }
 
 TbxVerdict tbx_vm_state_judge(TenboxVmState state, TenboxVmAction action, gboolean force,

@@ -55,7 +55,6 @@ gboolean tbx_vm_state_allows(const TbxVmStateCell *self, TbxVmEvent event);
 /* Attributes. */
 gboolean tbx_vm_state_has_process(TenboxVmState state);  /* there is, or is being made, a process */
 gboolean tbx_vm_state_is_transient(TenboxVmState state); /* somebody is working on it */
-gboolean tbx_vm_state_is_changeable(TenboxVmState state); /* memory, CPUs, kernel may be changed */
 
 typedef enum {
     TBX_VERDICT_REFUSED, /* @error is set */

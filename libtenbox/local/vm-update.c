@@ -2,9 +2,10 @@
 /*
  * Changes of what a VM is.
  *
- * Kernel, initrd, command line, memory and CPUs change while no process rests on them, the rest at any time. The new definition
- * takes effect when it is durable, not before; one change is on its way at a time. A change of files or of
- * the machine is an operation ("update"), so that no start reads half of it.
+ * Everything may change at any time. What a process is made of (kernel, initrd, command line, memory, CPUs)
+ * is taken over by the next one; until then the document names it as pending. The new definition takes
+ * effect when it is durable, not before; one change is on its way at a time. A change of files or of the
+ * machine is an operation ("update"), so that no start reads half of it.
  */
 #include "libtenbox/local/host.h"
 #include "libtenbox/local/paths.h"
@@ -12,7 +13,7 @@
 #include "libtenbox/wire/wire-error.h"
 #include "libtenbox/wire/wire-etag.h"
 
-/* What no process rests on. */
+/* What no process is made of. */
 #define LIVE_FIELDS                                                                                \
     (TBX_VM_SPEC_NAME | TBX_VM_SPEC_DESCRIPTION | TBX_VM_SPEC_LABELS | TBX_VM_SPEC_NOTES |         \
      TBX_VM_SPEC_AUTOSTART | TBX_VM_SPEC_AUTOSTART_DELAY | TBX_VM_SPEC_START_ORDER |               \
@@ -55,6 +56,7 @@ static void finish(Update *update, GError *error)
         vm->definition = g_steal_pointer(&update->definition);
         tbx_life_on_definition(vm);
     }
+    tbx_local_vm_note_definition(vm); /* a file may be new even if the rest failed */
     /* A boot that was noted meanwhile left the file to this change. */
     if (is_boot_owed && !vm->context->is_closed)
         tbx_local_vm_save_definition(vm);
@@ -136,16 +138,7 @@ static gboolean check_update(TbxLocalVm *vm, const TbxVmSpec *spec, GError **err
                       vm->record->name);
         return FALSE;
     }
-    if ((spec->present & ~(guint64)LIVE_FIELDS) != 0 &&
-        !tbx_vm_state_is_changeable(vm->state.value)) {
-        tbx_error_set(
-            error, "vm-not-stopped", NULL,
-            "The VM is %s: kernel, initrd, cmdline, memory_mb and cpu_count can be changed "
-            "when it is stopped",
-            tenbox_vm_state_to_string(vm->state.value));
-        return FALSE;
-    }
-    return (spec->present & TBX_VM_SPEC_MEMORY_MB) == 0 ||
+    return (spec->present & ~spec->reset & TBX_VM_SPEC_MEMORY_MB) == 0 ||
            tbx_host_check_memory_size(spec->memory_mb, error);
 }
 

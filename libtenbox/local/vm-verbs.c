@@ -569,7 +569,7 @@ gboolean tbx_verb_wants_end(TbxLocalVm *vm)
 void tbx_verb_on_exit(TbxLocalVm *vm, TbxLaunchStep launch_step, gboolean is_clean,
                       const GError *failure)
 {
-    if (vm->verb.operation == NULL)
+    if (vm->verb.operation == NULL || vm->verb.phase == TBX_PHASE_UPDATING)
         return;
     if (vm->verb.is_cancelled) {
         tbx_verb_end(vm, cancelled_error(vm));

@@ -56,6 +56,8 @@ static TbxVmRecord *make_record(TbxLocalVm *self)
         record->broken = tbx_vm_problem_new(self->broken);
     }
     record->last_error = tbx_vm_problem_copy(self->last_error);
+    if (self->process != NULL)
+        record->pending = tbx_run_config_compare(self->run_config, self->next_config);
     record->started_at = self->started_at;
     record->shutdown_requested_at = self->shutdown_requested_at;
     record->pid = self->process != NULL ? tbx_vm_process_get_identity(self->process)->pid : 0;
@@ -137,6 +139,7 @@ void tbx_local_vm_save_state(TbxLocalVm *self, GAsyncReadyCallback callback, gpo
         .started_at = self->started_at != 0 ? self->started_at : self->launched_at,
         .shutdown_requested_at = self->shutdown_requested_at,
         .last_boot_time = self->launched_at,
+        .config = self->run_config,
         .last_exit = self->last_exit,
         .last_error = self->last_error,
         .restart_count = self->life.count,
@@ -154,6 +157,13 @@ void tbx_local_vm_save_state(TbxLocalVm *self, GAsyncReadyCallback callback, gpo
         user_data = g_strdup_printf("VM %s: state.json", self->id);
     }
     tbx_file_writer_write_async(self->state_writer, content, callback, user_data);
+}
+
+void tbx_local_vm_note_definition(TbxLocalVm *self)
+{
+    g_clear_pointer(&self->next_config, tbx_run_config_free);
+    if (self->definition != NULL)
+        self->next_config = tbx_run_config_new(self->definition, self->folder_fd);
 }
 
 void tbx_local_vm_save_definition(TbxLocalVm *self)
@@ -392,6 +402,7 @@ static void on_exited(const TbxVmExit *exit, gboolean is_clean, gpointer user_da
     if (launch != TBX_LAUNCH_NONE)
         failure = describe_failure(self, launch, exit);
     g_clear_error(&self->refusal);
+    g_clear_pointer(&self->run_config, tbx_run_config_free);
     self->launch = TBX_LAUNCH_NONE;
     self->launched_at = 0;
     self->started_at = 0;
@@ -460,6 +471,8 @@ gboolean tbx_local_vm_launch(TbxLocalVm *self, GError **error)
     if (self->process == NULL)
         return FALSE;
     self->launch = TBX_LAUNCH_WAITING;
+    tbx_run_config_free(self->run_config);
+    self->run_config = tbx_run_config_copy(self->next_config);
     tbx_local_vm_publish(self, TBX_EVENT_VM_CHANGED);
     return TRUE;
 }
@@ -498,6 +511,7 @@ TbxLocalVm *tbx_local_vm_new(TbxLocalContext *context, const char *id, int folde
         g_clear_pointer(&self->definition, tbx_vm_definition_free);
         self->broken = tbx_error_new("internal", TBX_PATH_RUN, "The VM's folder cannot be used");
     }
+    tbx_local_vm_note_definition(self);
     self->record = make_record(self);
     self->record->generation = 1;
     return self;
@@ -541,6 +555,8 @@ void tbx_local_vm_unref(TbxLocalVm *self)
     tbx_file_writer_unref(self->definition_writer);
     tbx_file_writer_unref(self->state_writer);
     tbx_vm_definition_free(self->definition);
+    tbx_run_config_free(self->next_config);
+    tbx_run_config_free(self->run_config);
     g_clear_error(&self->broken);
     g_clear_error(&self->refusal);
     tbx_vm_exit_free(self->last_exit);
@@ -609,6 +625,7 @@ gboolean tbx_local_vm_load_state(TbxLocalVm *self)
         note_lost_process(self, &state->process);
         return FALSE;
     }
+    self->run_config = g_steal_pointer(&state->config);
     self->is_adopting = TRUE;
     return TRUE;
 }

@@ -11,7 +11,7 @@
 
 #define MEMORY_MB_DEFAULT 4096
 #define CPU_COUNT_DEFAULT 4
-/* What cannot be changed while the machine stands on it. */
+/* What a machine is made of: a change waits for the next one. */
 #define MACHINE_FIELDS                                                                             \
     (TBX_VM_SPEC_KERNEL | TBX_VM_SPEC_INITRD | TBX_VM_SPEC_MEMORY_MB | TBX_VM_SPEC_CPU_COUNT |     \
      TBX_VM_SPEC_CMDLINE)
@@ -44,8 +44,10 @@ struct _TbxTestVm {
     GString *line; /* the '@' line that is being typed */
     gboolean is_in_line;
     gboolean is_at_line_start;
-    gint64 ran_since; /* monotonic */
-    GSource *guest;   /* the guest follows the power button */
+    gint64 ran_since;                        /* monotonic */
+    TbxVmRecord *run;                        /* what the machine that runs was made of; nullable */
+    gboolean has_new_kernel, has_new_initrd; /* since then */
+    GSource *guest;                          /* the guest follows the power button */
 
     /* The action under way. The token changes with each, so that a step that told others something can
      * see whether it still is its own. */
@@ -66,6 +68,28 @@ struct _TbxTestVm {
 
 /* ---- documents ---------------------------------------------------------------------------- */
 
+static char **list_pending(TbxTestVm *self)
+{
+    const TbxVmRecord *run = self->run, *draft = self->draft;
+    g_autoptr(GStrvBuilder) names = g_strv_builder_new();
+    g_auto(GStrv) list = NULL;
+
+    if (run == NULL)
+        return NULL;
+    if (run->memory_mb != draft->memory_mb)
+        g_strv_builder_add(names, "memory_mb");
+    if (run->cpu_count != draft->cpu_count)
+        g_strv_builder_add(names, "cpu_count");
+    if (strcmp(run->cmdline, draft->cmdline) != 0)
+        g_strv_builder_add(names, "cmdline");
+    if (self->has_new_kernel)
+        g_strv_builder_add(names, "kernel");
+    if (self->has_new_initrd)
+        g_strv_builder_add(names, "initrd");
+    list = g_strv_builder_end(names);
+    return list[0] != NULL ? g_steal_pointer(&list) : NULL;
+}
+
 void tbx_test_vm_publish(TbxTestVm *self, const char *type)
 {
     TbxOperation *operation =
@@ -73,6 +97,7 @@ void tbx_test_vm_publish(TbxTestVm *self, const char *type)
     g_autoptr(TbxVmRecord) record = tbx_vm_record_copy(self->draft);
 
     record->state = (int)self->state.value;
+    record->pending = list_pending(self);
     if (operation != NULL) {
         record->operation = g_new0(TbxVmOperation, 1);
         record->operation->id = g_strdup(tbx_operation_get_id(operation));
@@ -255,6 +280,7 @@ void tbx_test_vm_unref(TbxTestVm *self)
     tbx_test_console_unref(self->console);
     tbx_vm_record_unref(self->record);
     tbx_vm_record_unref(self->draft);
+    tbx_vm_record_unref(self->run);
     g_string_free(self->log, TRUE);
     g_string_free(self->runtime_log, TRUE);
     g_string_free(self->line, TRUE);
@@ -404,6 +430,10 @@ static void begin_run(TbxTestVm *self)
     self->is_in_line = FALSE;
     g_string_truncate(self->line, 0);
     self->ran_since = g_get_monotonic_time();
+    g_clear_pointer(&self->run, tbx_vm_record_unref);
+    self->run = tbx_vm_record_copy(self->draft);
+    self->has_new_kernel = FALSE;
+    self->has_new_initrd = FALSE;
     self->draft->started_at = g_get_real_time();
     /* The second, as vm.json has it. */
     self->draft->last_boot_time = self->draft->started_at / G_USEC_PER_SEC * G_USEC_PER_SEC;
@@ -451,6 +481,7 @@ static void end_run(TbxTestVm *self, TbxVmEvent event, const char *reason, const
     self->draft->pid = 0;
     self->draft->started_at = 0;
     self->draft->shutdown_requested_at = 0;
+    g_clear_pointer(&self->run, tbx_vm_record_unref);
     end_console(self);
     if (!apply(self, event) || self->operation == NULL)
         return;
@@ -749,14 +780,6 @@ gboolean tbx_test_vm_update(TbxTestVm *self, const TbxVmSpec *spec, GError **err
 {
     TbxOperation *running;
 
-    if ((spec->present & MACHINE_FIELDS) != 0 && !tbx_vm_state_is_changeable(self->state.value)) {
-        tbx_error_set(
-            error, "vm-not-stopped", NULL,
-            "The VM is %s: kernel, initrd, cmdline, memory_mb and cpu_count can be changed "
-            "when it is stopped",
-            tenbox_vm_state_to_string(self->state.value));
-        return FALSE;
-    }
     running = tbx_operations_get_current(self->context->operations, self->draft->id);
     if (running != NULL && ((spec->present & MACHINE_FIELDS) != 0 || self->step == STEP_REMOVING)) {
         tbx_error_set(error, "vm-busy", NULL, "%s is busy: the operation %s (%s) runs on it",
@@ -766,6 +789,8 @@ gboolean tbx_test_vm_update(TbxTestVm *self, const TbxVmSpec *spec, GError **err
     }
     if (!tbx_test_vm_check_spec(spec, error) || !apply_spec(self->draft, spec, error))
         return FALSE;
+    self->has_new_kernel |= (spec->present & TBX_VM_SPEC_KERNEL) != 0;
+    self->has_new_initrd |= (spec->present & TBX_VM_SPEC_INITRD) != 0;
     tbx_test_vm_publish(self, TBX_EVENT_VM_CHANGED);
     return TRUE;
 }

@@ -157,9 +157,18 @@ static void test_update(Fixture *fixture, gconstpointer data)
     assert_error(&error, TENBOX_ERROR_EXISTS, "vm-exists", "name");
 
     assert_act(ACT(vm, start, &error), error);
-    tenbox_vm_update_async(vm, config, NULL, await_done, &running);
-    g_assert_false(tenbox_vm_update_finish(vm, await_result(&running), &error));
-    g_assert_error(error, TENBOX_ERROR, TENBOX_ERROR_WRONG_STATE);
+    /* What the process was made of waits for the next one; nothing else does. */
+    g_autoptr(TenboxVmConfig) change =
+        tenbox_vm_config_new_from_json("{\"memory_mb\":48,\"labels\":{\"a\":\"b\"}}", &error);
+    g_assert_no_error(error);
+    tenbox_vm_update_async(vm, change, NULL, await_done, &running);
+    g_assert_true(tenbox_vm_update_finish(vm, await_result(&running), &error));
+    g_assert_no_error(error);
+    g_assert_cmpint(tenbox_vm_get_memory_mb(vm), ==, 48);
+    g_assert_cmpstr(tenbox_vm_get_label(vm, "a"), ==, "b");
+    g_auto(GStrv) pending = tenbox_vm_dup_pending(vm);
+    g_assert_cmpuint(g_strv_length(pending), ==, 1);
+    g_assert_cmpstr(pending[0], ==, "memory_mb");
 }
 
 /* One operation at a time; force pre-empts; withdrawing withdraws the operation. */

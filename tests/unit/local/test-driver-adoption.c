@@ -5,9 +5,11 @@
 #include <glib/gstdio.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "libtenbox/local/definition.h"
+#include "libtenbox/wire/json-guard.h"
 #include "tests/unit/local/harness.h"
 
 /* ---- one driver after another ------------------------------------------------------------- */
@@ -423,6 +425,160 @@ static void test_broken(void)
     harness_fini(&harness);
 }
 
+/* ---- many VMs, some of them broken -------------------------------------------------------- */
+
+#define VM_COUNT     200
+#define BROKEN_EVERY 10
+
+/* Breaks the VM whose folder is @folder in the way number @kind; returns whether this process can notice. */
+static gboolean break_vm(const char *folder, guint kind)
+{
+    g_autofree char *path = g_build_filename(folder, "vm.json", NULL);
+    g_autofree char *aside = g_build_filename(folder, "aside", NULL);
+    g_autofree char *content = NULL;
+    gsize length;
+
+    g_assert_true(g_file_get_contents(path, &content, &length, NULL));
+    switch (kind) {
+    case 0: /* truncated */
+        g_assert_true(g_file_set_contents(path, content, (gssize)length / 2, NULL));
+        break;
+    case 1: /* no JSON */
+        g_assert_true(g_file_set_contents(path,
+                                          "\x7f"
+                                          "ELF\0\0",
+                                          6, NULL));
+        break;
+    case 2: /* a wrong type */
+        g_assert_true(g_file_set_contents(path, "{\"name\":{},\"kernel\":\"kernel\"}", -1, NULL));
+        break;
+    case 3: /* unreadable */ g_assert_cmpint(g_chmod(path, 0), ==, 0); return geteuid() != 0;
+    case 4: /* a folder */
+        g_assert_cmpint(g_unlink(path), ==, 0);
+        g_assert_cmpint(g_mkdir(path, 0700), ==, 0);
+        break;
+    case 5: /* a pipe that nobody writes to */
+        g_assert_cmpint(g_unlink(path), ==, 0);
+        g_assert_cmpint(mkfifo(path, 0600), ==, 0);
+        break;
+    case 6: /* a symbolic link, to what would be fine */
+        g_assert_cmpint(g_rename(path, aside), ==, 0);
+        g_assert_cmpint(symlink("aside", path), ==, 0);
+        break;
+    case 7: { /* too large */
+        g_autofree char *spaces = g_strnfill(TBX_JSON_SIZE_MAX, ' ');
+        g_autofree char *large = g_strconcat(content, spaces, NULL);
+        g_assert_true(g_file_set_contents(path, large, -1, NULL));
+        break;
+    }
+    case 8: /* of a newer TenBox */
+        g_assert_true(g_file_set_contents(
+            path, "{\"schema_version\":2,\"name\":\"new\",\"kernel\":\"kernel\"}", -1, NULL));
+        break;
+    case 9: /* gone */ g_assert_cmpint(g_unlink(path), ==, 0); break;
+    default: g_assert_not_reached();
+    }
+    return TRUE;
+}
+
+/* What vm.json is, as far as it must not change: size, kind, time of change. */
+static char *describe_file(const char *folder)
+{
+    g_autofree char *path = g_build_filename(folder, "vm.json", NULL);
+    struct stat status;
+
+    if (lstat(path, &status) < 0)
+        return g_strdup("none");
+    return g_strdup_printf("%lu %o %ld %ld.%09ld", (gulong)status.st_ino, (guint)status.st_mode,
+                           (long)status.st_size, (long)status.st_mtim.tv_sec,
+                           status.st_mtim.tv_nsec);
+}
+
+static void test_many_broken(void)
+{
+    Harness harness;
+    g_autoptr(GPtrArray) ids = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GPtrArray) before = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GPtrArray) list = NULL;
+    gboolean is_broken[VM_COUNT] = {FALSE};
+    guint expected = 0, found = 0;
+    GTask *task;
+
+    harness_init(&harness);
+    for (guint i = 0; i < VM_COUNT; i++) {
+        g_autofree char *name = g_strdup_printf("vm-%03u", i);
+
+        g_ptr_array_add(ids, create_vm(&harness, name, NULL));
+    }
+    harness_close(&harness);
+    for (guint i = 0; i < VM_COUNT; i += BROKEN_EVERY) {
+        g_autofree char *folder = vm_path(&harness, ids->pdata[i], NULL);
+
+        is_broken[i] = break_vm(folder, i / BROKEN_EVERY % 10);
+        expected += is_broken[i] ? 1 : 0;
+        g_ptr_array_add(before, describe_file(folder));
+    }
+    harness_open(&harness);
+    task = new_task(NULL);
+    tbx_driver_vm_list(harness.driver, task);
+    list = finish_pointer(task, NULL);
+    g_assert_cmpuint(list->len, ==, VM_COUNT);
+    for (guint i = 0; i < list->len; i++) {
+        const TbxVmRecord *record = list->pdata[i];
+
+        if (record->broken == NULL)
+            continue;
+        found++;
+        g_assert_cmpint(record->state, ==, TENBOX_VM_STATE_STOPPED);
+        g_assert_cmpstr(record->broken->detail, !=, "");
+    }
+    g_assert_cmpuint(found, ==, expected);
+    for (guint i = 0; i < VM_COUNT; i++) {
+        g_autoptr(TbxVmRecord) record = get_vm(&harness, ids->pdata[i]);
+        g_autoptr(TbxVmSpec) spec = tbx_vm_spec_new();
+        g_autoptr(TbxVmRecord) changed = NULL;
+        g_autoptr(GError) error = NULL;
+
+        g_assert_true((record->broken != NULL) == is_broken[i]);
+        spec->present = TBX_VM_SPEC_NOTES;
+        spec->notes = g_strdup("x");
+        if (!is_broken[i]) {
+            /* The sound ones are as useful as ever. */
+            if (i % 37 == 1) {
+                changed = try_update(&harness, ids->pdata[i], spec, &error);
+                g_assert_no_error(error);
+            }
+            continue;
+        }
+        for (TenboxVmAction action = START; action < DELETE; action++) {
+            g_assert_null(begin(&harness, ids->pdata[i], action, FALSE, -1, &error));
+            g_assert_cmpstr(tenbox_error_get_code(error), ==, "vm-broken");
+            g_clear_error(&error);
+        }
+        g_assert_null(try_update(&harness, ids->pdata[i], spec, &error));
+        g_assert_cmpstr(tenbox_error_get_code(error), ==, "vm-broken");
+    }
+    harness_close(&harness);
+    for (guint i = 0; i < VM_COUNT; i += BROKEN_EVERY) {
+        g_autofree char *folder = vm_path(&harness, ids->pdata[i], NULL);
+        g_autofree char *after = describe_file(folder);
+
+        if (is_broken[i])
+            g_assert_cmpstr(after, ==, before->pdata[i / BROKEN_EVERY]);
+    }
+    harness_open(&harness);
+    for (guint i = 0; i < VM_COUNT; i += BROKEN_EVERY) {
+        if (is_broken[i])
+            run_ok(&harness, ids->pdata[i], DELETE, FALSE);
+    }
+    g_clear_pointer(&list, g_ptr_array_unref);
+    task = new_task(NULL);
+    tbx_driver_vm_list(harness.driver, task);
+    list = finish_pointer(task, NULL);
+    g_assert_cmpuint(list->len, ==, VM_COUNT - expected);
+    harness_fini(&harness);
+}
+
 /* What a crash left under the names of folders and files in the making. */
 static void test_leftovers(void)
 {
@@ -507,6 +663,7 @@ int main(int argc, char **argv)
     g_test_add_func("/local/locked", test_locked);
     g_test_add_func("/local/bad-data-folders", test_bad_data_folders);
     g_test_add_func("/local/broken", test_broken);
+    g_test_add_func("/local/many-broken", test_many_broken);
     g_test_add_func("/local/leftovers", test_leftovers);
     g_test_add_func("/local/unknown-keys", test_unknown_keys);
     return g_test_run();

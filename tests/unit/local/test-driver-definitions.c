@@ -296,15 +296,10 @@ static void test_update(void)
     path = vm_path(&harness, id, "kernel");
     g_assert_true(g_file_get_contents(path, &content, NULL, NULL));
     g_assert_cmpstr(content, ==, "an initrd");
-    /* While it runs: names yes, memory no. */
     run_ok(&harness, "uno", START, FALSE);
     {
         g_autoptr(TbxVmSpec) spec = tbx_vm_spec_new();
 
-        spec->present = TBX_VM_SPEC_MEMORY_MB;
-        spec->memory_mb = 64;
-        g_assert_null(try_update(&harness, "uno", spec, &error));
-        assert_error(&error, "vm-not-stopped", NULL);
         spec->present = TBX_VM_SPEC_NAME;
         spec->name = g_strdup("alive");
         tbx_vm_record_unref(try_update(&harness, "uno", spec, &error));
@@ -405,6 +400,117 @@ static void test_members(void)
     g_assert_true(g_file_get_contents(path, &content, NULL, NULL));
     g_assert_nonnull(strstr(content, "\"schema_version\":1"));
     run_ok(&harness, "one", STOP, TRUE);
+    harness_fini(&harness);
+}
+
+static char *get_pending(Harness *harness, const char *name)
+{
+    g_autoptr(TbxVmRecord) record = get_vm(harness, name);
+
+    return record->pending != NULL ? g_strjoinv(" ", record->pending) : g_strdup("");
+}
+
+static void assert_pending(Harness *harness, const char *expected)
+{
+    g_autofree char *pending = get_pending(harness, "one");
+
+    g_assert_cmpstr(pending, ==, expected);
+}
+
+static void update_ok(Harness *harness, const char *name, const char *patch)
+{
+    g_autoptr(TbxVmSpec) spec = spec_parse(patch);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TbxVmRecord) record = try_update(harness, name, spec, &error);
+
+    g_assert_no_error(error);
+}
+
+/* What a running VM was made of waits for its next process: not for a reset, and over daemons. */
+static void test_pending(void)
+{
+    Harness harness;
+    g_autofree char *id = NULL;
+    g_autofree char *patch = NULL;
+    g_autofree char *same = NULL;
+    g_autofree char *path = NULL;
+    g_autofree char *content = NULL;
+    g_autoptr(TbxOperationRecord) reset = NULL;
+
+    harness_init(&harness);
+    id = create_vm(&harness, "one", "quiet");
+    patch =
+        g_strdup_printf("{\"memory_mb\":32,\"cpu_count\":3,\"cmdline\":\"loud\",\"kernel\":\"%s\","
+                        "\"initrd\":\"%s\"}",
+                        harness.initrd, harness.kernel);
+    same = g_strdup_printf("{\"kernel\":\"%s\"}", harness.kernel);
+    assert_pending(&harness, "");
+    update_ok(&harness, "one", "{\"memory_mb\":64,\"cpu_count\":1}");
+    assert_pending(&harness, "");
+    run_ok(&harness, "one", START, FALSE);
+    assert_pending(&harness, "");
+    update_ok(&harness, "one", "{\"memory_mb\":32}");
+    assert_pending(&harness, "memory_mb");
+    update_ok(&harness, "one", "{\"name\":\"two\",\"notes\":\"x\"}");
+    update_ok(&harness, "two", "{\"name\":\"one\"}");
+    assert_pending(&harness, "memory_mb");
+    /* Taken back, it waits no more. */
+    update_ok(&harness, "one", "{\"memory_mb\":64}");
+    assert_pending(&harness, "");
+    update_ok(&harness, "one", patch);
+    assert_pending(&harness, "memory_mb cpu_count cmdline kernel initrd");
+    /* The next daemon knows it, too. */
+    harness_close(&harness);
+    harness_open(&harness);
+    g_assert_cmpint(get_state(&harness, "one"), ==, TENBOX_VM_STATE_RUNNING);
+    assert_pending(&harness, "memory_mb cpu_count cmdline kernel initrd");
+    /* The same process with the same machine. */
+    run_ok(&harness, "one", RESET, FALSE);
+    assert_pending(&harness, "memory_mb cpu_count cmdline kernel initrd");
+    update_ok(&harness, "one", "{\"initrd\":null,\"cmdline\":\"quiet\"}");
+    assert_pending(&harness, "memory_mb cpu_count kernel initrd");
+    run_ok(&harness, "one", STOP, TRUE);
+    assert_pending(&harness, "");
+    path = vm_path(&harness, id, "kernel");
+    g_assert_true(g_file_get_contents(path, &content, NULL, NULL));
+    g_assert_cmpstr(content, ==, "an initrd");
+    run_ok(&harness, "one", START, FALSE);
+    assert_pending(&harness, "");
+    update_ok(&harness, "one", same);
+    assert_pending(&harness, "kernel");
+    run_ok(&harness, "one", STOP, TRUE);
+    harness_fini(&harness);
+}
+
+/* A guest that ends while its VM is being changed: the change goes on. */
+static void test_exit_while_updating(void)
+{
+    Harness harness;
+    g_autofree char *id = NULL;
+    g_autoptr(TbxVmSpec) spec = spec_parse("{\"memory_mb\":32}");
+    g_autoptr(TbxVmRecord) changed = NULL;
+    g_autoptr(TbxConsoleStream) console = NULL;
+    g_autoptr(GError) error = NULL;
+    ThreadHold hold;
+    GTask *task;
+
+    harness_init(&harness);
+    id = create_vm(&harness, "one", NULL);
+    run_ok(&harness, "one", START, FALSE);
+    console = open_console(&harness, "one", TRUE);
+    g_free(read_until(console, "fake: hello\r\n"));
+    hold_threads(&hold);
+    task = new_task(NULL);
+    tbx_driver_vm_update(harness.driver, "one", spec, task);
+    write_console(console, "@poweroff\n");
+    wait_state(&harness, "one", TENBOX_VM_STATE_STOPPED);
+    release_threads(&hold);
+    changed = finish_pointer(task, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(changed->memory_mb, ==, 32);
+    g_assert_null(changed->pending);
+    g_assert_null(changed->operation);
+    g_clear_pointer(&console, tbx_console_stream_unref);
     harness_fini(&harness);
 }
 
@@ -556,6 +662,8 @@ int main(int argc, char **argv)
     g_test_add_func("/local/update", test_update);
     g_test_add_func("/local/update-reset", test_update_reset);
     g_test_add_func("/local/members", test_members);
+    g_test_add_func("/local/pending", test_pending);
+    g_test_add_func("/local/exit-while-updating", test_exit_while_updating);
     g_test_add_func("/local/foreign-members", test_foreign_members);
     g_test_add_func("/local/rename-while-booting", test_rename_while_booting);
     g_test_add_func("/local/not-found", test_not_found);

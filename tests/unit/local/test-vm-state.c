@@ -135,21 +135,16 @@ static void test_attributes(void)
 {
     static const struct {
         TenboxVmState state;
-        gboolean has_process, is_transient, is_changeable;
+        gboolean has_process, is_transient;
     } expected[] = {
-        {TENBOX_VM_STATE_STOPPED, FALSE, FALSE, TRUE},
-        {TENBOX_VM_STATE_STARTING, TRUE, TRUE, FALSE},
-        {TENBOX_VM_STATE_RUNNING, TRUE, FALSE, FALSE},
-        {TENBOX_VM_STATE_PAUSED, TRUE, FALSE, FALSE},
-        {TENBOX_VM_STATE_STOPPING, TRUE, TRUE, FALSE},
-        {TENBOX_VM_STATE_CRASHED, FALSE, FALSE, TRUE},
+        {TENBOX_VM_STATE_STOPPED, FALSE, FALSE}, {TENBOX_VM_STATE_STARTING, TRUE, TRUE},
+        {TENBOX_VM_STATE_RUNNING, TRUE, FALSE},  {TENBOX_VM_STATE_PAUSED, TRUE, FALSE},
+        {TENBOX_VM_STATE_STOPPING, TRUE, TRUE},  {TENBOX_VM_STATE_CRASHED, FALSE, FALSE},
     };
 
     for (gsize i = 0; i < G_N_ELEMENTS(expected); i++) {
         g_assert_cmpint(tbx_vm_state_has_process(expected[i].state), ==, expected[i].has_process);
         g_assert_cmpint(tbx_vm_state_is_transient(expected[i].state), ==, expected[i].is_transient);
-        g_assert_cmpint(tbx_vm_state_is_changeable(expected[i].state), ==,
-                        expected[i].is_changeable);
     }
 }
 
