@@ -119,7 +119,7 @@ gboolean tbd_peer_take_stream(TbdPeer *self, GError **error)
 
         count += peer->is_stream && peer->actor.uid == self->actor.uid;
     }
-    if (count >= TBD_STREAMS_PER_USER_MAX) {
+    if (count >= tbd_settings_get_streams_per_user(self->front->settings)) {
         tbx_error_set(error, "too-many-streams", NULL,
                       "user %u has %u streams open already; one stream has room for %d channels",
                       (guint)self->actor.uid, count, TBX_STREAM_CHANNELS_MAX);

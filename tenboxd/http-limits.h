@@ -43,8 +43,7 @@
 
 /* ---- streams ---------------------------------------------------------------------------------- */
 
-/* WebSockets of one user: less than they may have connections, so that streams leave room for
- * requests. */
+/* WebSockets, and answers that go on, of one user; half of the user's connections if that is less. */
 #define TBD_STREAMS_PER_USER_MAX 128
 /* What may wait for a client that reads events: what the journal keeps for all of them. */
 #define TBD_EVENTS_QUEUE_MAX     TBX_JOURNAL_ENTRIES_MAX

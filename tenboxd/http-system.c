@@ -70,7 +70,7 @@ static JsonObject *describe_limits(const TbdSettings *settings)
         {"json_members", TBX_JSON_MEMBERS_MAX},
         {"log_lines", TBD_LOG_LINES_MAX},
         {"audit_entries", TBD_AUDIT_ENTRIES_MAX},
-        {"streams_per_user", TBD_STREAMS_PER_USER_MAX},
+        {"streams_per_user", tbd_settings_get_streams_per_user(settings)},
         {"channels_per_stream", TBX_STREAM_CHANNELS_MAX},
         {"message_bytes", TBX_WEB_SOCKET_MESSAGE_MAX},
         {"window_bytes", TBX_STREAM_WINDOW},

@@ -116,6 +116,11 @@ const char *tbd_settings_get_file(const TbdSettings *self)
     return self->file;
 }
 
+guint tbd_settings_get_streams_per_user(const TbdSettings *self)
+{
+    return (guint)MIN(TBD_STREAMS_PER_USER_MAX, self->connections_per_user / 2);
+}
+
 /* ---- one value -------------------------------------------------------------------------------- */
 
 static gboolean set_number(TbdSettings *self, const Row *row, const char *value, GError **error)

@@ -83,6 +83,10 @@ gboolean tbd_settings_reload(TbdSettings *self, GError **error);
 /* (transfer full): {key: value} of all knobs, for those who look. */
 JsonObject *tbd_settings_to_json(const TbdSettings *self);
 
+/* How many streams one user may have: TBD_STREAMS_PER_USER_MAX, and at most half of the user's
+ * connections, so that there is always room for requests. */
+guint tbd_settings_get_streams_per_user(const TbdSettings *self);
+
 /* (nullable): where the file is, or would be. */
 const char *tbd_settings_get_file(const TbdSettings *self);
 

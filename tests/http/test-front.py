@@ -219,26 +219,6 @@ def bodies():
             assert daemon.rss_kib() < 64 * 1024, daemon.rss_kib()
 
 
-@TAP.test
-def slow_clients():
-    """clients that are silent or trickle are ended, others are served meanwhile"""
-    with Daemon(TENBOXD, FAKE_RUNTIME) as daemon:
-        silent, trickling = daemon.connect(), daemon.connect()
-        trickling.send(f"GET /v1/vms HTTP/1.1\r\n{HOST}X: ".encode())
-        silent.socket.settimeout(0.2)
-        while True:
-            equal(daemon.request("GET", "/v1/vms").status, 200)
-            trickling.send(b"x")
-            try:
-                equal(silent.socket.recv(1), b"")
-                break
-            except socket.timeout:
-                continue
-        trickling.is_ended()
-        silent.close()
-        trickling.close()
-
-
 def request_when_possible(daemon):
     """A request that may be turned away until the daemon has seen others leave."""
     while True:

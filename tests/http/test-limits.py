@@ -1,0 +1,367 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Each limit of GET /v1/system: up to it things work, and one further they are refused.
+
+    test-limits.py TENBOXD FAKE_RUNTIME SANITIZED
+"""
+import json
+import os
+import select
+import socket
+import struct
+import sys
+
+from attacks import HOST
+from harness import BINARY, BYTES, TEXT, Daemon, Schema, Tap, WebSocket, equal
+
+TENBOXD, FAKE_RUNTIME, SANITIZED = sys.argv[1], sys.argv[2], sys.argv[3] == "true"
+TAP, SCHEMA = Tap(), Schema()
+LIMITS = {}
+UPGRADE = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+           "Sec-WebSocket-Version: 13"]
+
+
+def limit(*flags):
+    """Marks the test of the limit that has the function's name, on a daemon with @flags."""
+    def mark(function):
+        LIMITS[function.__name__] = (flags, function)
+        return function
+    return mark
+
+
+def code(answer):
+    return answer.json()["code"]
+
+
+def send(daemon, data):
+    connection = daemon.connect()
+    connection.send(data.encode() if isinstance(data, str) else data)
+    answer = connection.read_answer()
+    connection.close()
+    return answer
+
+
+def fill(daemon, value):
+    """Opens @value connections; the next is refused. Then lets them go."""
+    held = [daemon.connect() for _ in range(value)]
+    extra = daemon.connect()
+    equal(code(extra.read_answer()), "too-many-connections")
+    held[0].send(f"GET /v1/vms HTTP/1.1\r\n{HOST}\r\n".encode())
+    equal(held[0].read_answer().status, 200)
+    for connection in (extra, *held):
+        connection.close()
+
+
+def vm(daemon, name="a", start=False, **members):
+    kernel = os.path.join(daemon.folder, "kernel")
+    with open(kernel, "wb") as file:
+        file.write(b"not really a kernel")
+    answer = daemon.request("POST", "/v1/vms", {"name": name, "kernel": kernel, "memory_mb": 64,
+                                                "cpu_count": 1, **members})
+    equal(answer.status, 201, answer)
+    if start:
+        equal(daemon.request("POST", f"/v1/vms/{name}:start?wait=60").json()["state"], "done")
+
+
+@limit("--connections", "8", "--connections-per-user", "8")
+def connections(daemon, value):
+    equal(value, 8)
+    fill(daemon, value)
+
+
+@limit("--connections-per-user", "6")
+def connections_per_user(daemon, value):
+    equal(value, 6)
+    fill(daemon, value)
+
+
+@limit()
+def requests_per_connection(daemon, value):
+    equal(value, 1)
+    connection = daemon.connect()
+    connection.send(f"GET /healthz HTTP/1.1\r\n{HOST}\r\n".encode() * 10000)
+    equal(connection.read_answer().status, 204)
+    connection.is_ended()
+    equal(connection.buffer, b"")
+    connection.close()
+
+
+@limit("--head-timeout", "1")
+def head_seconds(daemon, value):
+    equal(value, 1)
+    silent, trickling = daemon.connect(), daemon.connect()
+    trickling.send(f"GET /v1/vms HTTP/1.1\r\n{HOST}X: ".encode())
+    silent.socket.settimeout(0.1)
+    while True:
+        equal(daemon.request("GET", "/v1/vms").status, 200, "others meanwhile")
+        trickling.send(b"x")
+        try:
+            equal(silent.socket.recv(1), b"")
+            break
+        except socket.timeout:
+            continue
+    trickling.is_ended()
+    equal(trickling.buffer, b"")
+    silent.close()
+    trickling.close()
+
+
+@limit("--body-timeout", "1")
+def body_seconds(daemon, value):
+    equal(value, 1)
+    silent, trickling = daemon.connect(), daemon.connect()
+    for connection in (silent, trickling):
+        connection.send(f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Length: 1000\r\n\r\n".encode())
+    silent.socket.settimeout(0.1)
+    while True:
+        trickling.send(b" ")
+        try:
+            equal(silent.socket.recv(1), b"")
+            break
+        except socket.timeout:
+            continue
+    trickling.is_ended()
+    silent.close()
+    trickling.close()
+
+
+@limit("--answer-timeout", "1")
+def answer_seconds(daemon, value):
+    equal(value, 1)
+    for number in range(60):
+        vm(daemon, f"v{number}", notes="x" * 16384)
+    stuck = daemon.connect()
+    stuck.send(f"GET /v1/vms HTTP/1.1\r\n{HOST}\r\n".encode())
+    # More than a socket holds: the daemon cannot be done with it. Nothing is read until it has hung up.
+    hung_up = select.poll()
+    hung_up.register(stuck.socket, select.POLLHUP)
+    hung_up.poll()
+    stuck.is_ended()
+    assert len(stuck.buffer) < 60 * 16384, "all of it came"
+    stuck.close()
+
+
+@limit()
+def wait_seconds(daemon, value):
+    equal(code(daemon.request("GET", f"/v1/operations/x?wait={value}")), "operation-not-found")
+    equal(code(daemon.request("GET", f"/v1/operations/x?wait={value + 1}")), "field-invalid")
+
+
+@limit()
+def head_bytes(daemon, value):
+    head = f"GET /healthz HTTP/1.1\r\n{HOST}X: "
+    room = value - len(head) - 4
+    equal(send(daemon, head + "x" * room + "\r\n\r\n").status, 204)
+    equal(code(send(daemon, head + "x" * (room + 1) + "\r\n\r\n")), "request-invalid")
+
+
+@limit()
+def head_fields(daemon, value):
+    for count, status in ((value, 204), (value + 1, 400)):
+        fields = "".join(f"X-{number}: x\r\n" for number in range(count - 1))
+        equal(send(daemon, f"GET /healthz HTTP/1.1\r\n{HOST}{fields}\r\n").status, status, count)
+
+
+@limit()
+def target_bytes(daemon, value):
+    equal(daemon.request("GET", "/" + "x" * (value - 1)).status, 404)
+    equal(daemon.request("GET", "/" + "x" * value).status, 400)
+    equal(daemon.request("GET", "/healthz?x=" + "x" * (value - 11)).status, 422)
+    equal(daemon.request("GET", "/healthz?x=" + "x" * (value - 10)).status, 400)
+
+
+@limit()
+def body_bytes(daemon, value):
+    body = b'{"frob":"' + b"x" * (value - 11) + b'"}'
+    equal(len(body), value)
+    equal(code(daemon.request("POST", "/v1/vms", body)), "field-unknown")
+    equal(code(daemon.request("POST", "/v1/vms", body + b" ")), "body-too-large")
+    for text, wanted in ((body, "field-unknown"), (body + b" ", "body-too-large")):
+        connection = daemon.connect()
+        connection.send(f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Type: application/json\r\n"
+                        f"Transfer-Encoding: chunked\r\n\r\n{len(text):x}\r\n".encode() + text +
+                        b"\r\n0\r\n\r\n")
+        equal(code(connection.read_answer()), wanted, "in chunks")
+        connection.close()
+
+
+@limit()
+def request_id_bytes(daemon, value):
+    for length, kept in ((value, True), (value + 1, False)):
+        name = "x" * length
+        answer = daemon.request("GET", "/v1/vms", headers=["X-Request-Id: " + name])
+        equal(answer.headers["x-request-id"] == name, kept, length)
+
+
+@limit()
+def json_depth(daemon, value):
+    for depth, wanted in ((value, "field-unknown"), (value + 1, "json-invalid")):
+        body = b'{"frob":' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"
+        equal(code(daemon.request("POST", "/v1/vms", body)), wanted, depth)
+
+
+@limit()
+def json_values(daemon, value):
+    # The object and the array are values, too.
+    for count, wanted in ((value - 2, "field-unknown"), (value - 1, "json-invalid")):
+        body = b'{"frob":[' + b",".join([b"0"] * count) + b"]}"
+        equal(code(daemon.request("POST", "/v1/vms", body)), wanted, count)
+
+
+@limit()
+def json_members(daemon, value):
+    for count, wanted in ((value, "field-unknown"), (value + 1, "json-invalid")):
+        body = {f"m{number}": 0 for number in range(count)}
+        equal(code(daemon.request("POST", "/v1/vms", body)), wanted, count)
+
+
+@limit()
+def log_lines(daemon, value):
+    equal(code(daemon.request("GET", f"/v1/vms/nobody/logs?lines={value}")), "vm-not-found")
+    equal(code(daemon.request("GET", f"/v1/vms/nobody/logs?lines={value + 1}")), "field-invalid")
+
+
+@limit()
+def audit_entries(daemon, value):
+    equal(daemon.request("GET", f"/v1/audit?limit={value}").status, 200)
+    equal(code(daemon.request("GET", f"/v1/audit?limit={value + 1}")), "field-invalid")
+
+
+@limit("--connections-per-user", "24")
+def streams_per_user(daemon, value):
+    equal(value, 12, "half of the connections")
+    following = daemon.connect()
+    following.send(f"GET /v1/events?follow=true HTTP/1.1\r\n{HOST}\r\n".encode())
+    following.read_until(b"\r\n\r\n")
+    clients = [WebSocket(daemon, SCHEMA) for _ in range(value - 1)]
+    for target, headers in (("/v1/ws", UPGRADE), ("/v1/events?follow=true", [])):
+        answer = daemon.request("GET", target, headers=headers)
+        equal((answer.status, code(answer)), (503, "too-many-streams"), target)
+    equal(daemon.request("GET", "/v1/vms").status, 200)
+    following.close()
+    while (answer := daemon.request("GET", "/v1/ws", headers=UPGRADE)).status != 101:
+        equal(code(answer), "too-many-streams")
+    for client in clients:
+        client.close()
+
+
+@limit()
+def channels_per_stream(daemon, value):
+    client = WebSocket(daemon, SCHEMA)
+    for identifier in range(1, value + 1):
+        client.subscribe(identifier, "events")
+        equal(client.read_control()["type"], "ready")
+    client.subscribe(value + 1, "events")
+    equal(client.read_control()["code"], "unsupported")
+    client.close()
+
+
+@limit()
+def message_bytes(daemon, value):
+    text = json.dumps({"type": "ping", "nonce": "x"}).encode()
+    client = WebSocket(daemon, SCHEMA)
+    client.send(WebSocket.frame(TEXT, text.ljust(value)))
+    equal(client.read_control()["type"], "pong")
+    client.send(WebSocket.frame(TEXT, text.ljust(value + 1)))
+    equal(client.read_close_status(), 1009)
+    client.close()
+
+
+@limit()
+def window_bytes(daemon, value):
+    vm(daemon, start=True, cmdline="no-credit no-echo")
+    client = WebSocket(daemon, SCHEMA)
+    client.subscribe(7, "console", "a")
+    equal(client.read_control(), {"type": "ready", "id": 7, "credit": value})
+    for _ in range(value // 32768):
+        client.payload(7, b"x" * 32768)
+    client.control({"type": "ping", "nonce": "all"})
+    message = client.read_message()
+    while not isinstance(message, dict) or message["type"] != "pong":
+        message = client.read_message()
+    # More than there is credit for; what came back of it is not more than the guest took.
+    sequence = client.sequences[7]
+    client.send(WebSocket.frame(BINARY, struct.pack("<BBHI", BYTES, 0, 7, sequence) + b"x" * 32768))
+    while not isinstance(message, dict) or message["type"] != "error":
+        message = client.read_message()
+    equal(message["code"], "protocol-error")
+    client.close()
+    equal(daemon.request("DELETE", "/v1/vms/a?force=true&wait=60").status, 200)
+
+
+def journal(daemon):
+    connection = daemon.connect()
+    connection.send(f"GET /v1/events HTTP/1.0\r\n{HOST}\r\n".encode())
+    connection.read_until(b"\r\n\r\n")
+    while connection.receive():
+        pass
+    connection.close()
+    return connection.buffer.splitlines()
+
+
+@limit()
+def events_queued(daemon, value):
+    vm(daemon)
+    # Stopping what is stopped is done at once: an operation that began and one that ended.
+    count = 0
+    while count < value + 50:
+        equal(daemon.request("POST", "/v1/vms/a:stop").status, 200)
+        count += 2
+    kept = journal(daemon)
+    equal(len(kept), value)
+    assert json.loads(kept[0])["sequence"] > 1, "the first is still there"
+
+
+@limit()
+def events_queued_bytes(daemon, value):
+    vm(daemon)
+    for number in range(value // 4096 + 20):
+        answer = daemon.request("PATCH", "/v1/vms/a", {"description": str(number % 2) * 4096})
+        equal(answer.status, 200, answer)
+    kept = journal(daemon)
+    size = sum(len(line) for line in kept)
+    assert value - 8192 < size <= value, (size, value)
+    assert json.loads(kept[0])["sequence"] > 1, "the first is still there"
+
+
+@TAP.test
+def all_limits():
+    """each limit that the daemon tells: up to it things work, one further they are refused"""
+    with Daemon(TENBOXD, FAKE_RUNTIME) as daemon:
+        told = daemon.request("GET", "/v1/system").json()["limits"]
+    equal(sorted(told), sorted(LIMITS), "limits and their tests")
+    for name in told:
+        flags, function = LIMITS[name]
+        with Daemon(TENBOXD, FAKE_RUNTIME, extra=flags) as daemon:
+            value = daemon.request("GET", "/v1/system").json()["limits"][name]
+            try:
+                function(daemon, value)
+            except Exception as problem:
+                raise AssertionError(f"{name}, {value}: {problem!r}") from problem
+            if not SANITIZED:
+                assert daemon.rss_kib() <= 64 * 1024, (name, daemon.rss_kib())
+
+
+@TAP.test
+def bursts():
+    """200 connections at once are all served, none waits for a second of the kernel's back-off"""
+    with Daemon(TENBOXD, FAKE_RUNTIME) as daemon:
+        request = f"GET /v1/vms HTTP/1.1\r\n{HOST}\r\n".encode()
+        for _ in range(3):
+            sockets = []
+            for _ in range(200):
+                client = socket.socket(socket.AF_UNIX)
+                client.setblocking(False)
+                client.connect(daemon.socket_path)  # a full backlog would be EAGAIN
+                client.send(request)
+                sockets.append(client)
+            for client in sockets:
+                client.setblocking(True)
+                data = b""
+                while piece := client.recv(65536):
+                    data += piece
+                assert data.startswith(b"HTTP/1.1 200 "), data
+                client.close()
+
+
+sys.exit(TAP.main())
