@@ -3,7 +3,7 @@
  * One open serial console of a VM.
  *
  * Any number may be open on one VM; each reads at its own speed from the ring the VM's process
- * keeps and each may write. A reader that falls behind by more than the ring (256 KiB) loses the
+ * keeps and each may write, unless one has been opened as the only writer (see #TenboxConsoleFlags). A reader that falls behind by more than the ring (256 KiB) loses the
  * oldest bytes, is told how many, and goes on: it never holds up the guest.
  */
 #pragma once

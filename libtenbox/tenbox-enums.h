@@ -175,6 +175,11 @@ typedef enum /*< flags >*/ {
  * TenboxConsoleFlags:
  * @TENBOX_CONSOLE_FLAGS_NONE: begin with what the console ring still holds (up to 256 KiB)
  * @TENBOX_CONSOLE_FLAGS_NO_REPLAY: begin with what comes from now on
+ * @TENBOX_CONSOLE_FLAGS_READ_ONLY: only watch; writing is refused
+ * @TENBOX_CONSOLE_FLAGS_WRITER: be the only one who writes, as long as it is open: writes of others are refused
+ *   with the code "console-busy", and so is opening it so while another one is
+ * @TENBOX_CONSOLE_FLAGS_FORCE: with %TENBOX_CONSOLE_FLAGS_WRITER, which it implies: take over from the one who is; that
+ *   console ends with "console-busy"
  *
  * How a console is opened.
  *
@@ -183,6 +188,9 @@ typedef enum /*< flags >*/ {
 typedef enum /*< flags >*/ {
     TENBOX_CONSOLE_FLAGS_NONE = 0,
     TENBOX_CONSOLE_FLAGS_NO_REPLAY = 1 << 0,
+    TENBOX_CONSOLE_FLAGS_READ_ONLY = 1 << 1,
+    TENBOX_CONSOLE_FLAGS_WRITER = 1 << 2,
+    TENBOX_CONSOLE_FLAGS_FORCE = 1 << 3,
 } TenboxConsoleFlags;
 
 #define TENBOX_TYPE_VM_STATE        (tenbox_vm_state_get_type())

@@ -433,8 +433,7 @@ void tenbox_vm_open_console_async(TenboxVm *self, TenboxConsoleFlags flags,
     g_autoptr(GTask) task =
         vm_task_new(self, cancellable, callback, user_data, tenbox_vm_open_console_async);
     if (task)
-        tbx_driver_console_open(self->driver, self->record->id,
-                                !(flags & TENBOX_CONSOLE_FLAGS_NO_REPLAY),
+        tbx_driver_console_open(self->driver, self->record->id, flags, NULL,
                                 tbx_task_inner(task, on_console));
 }
 

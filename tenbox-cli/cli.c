@@ -294,7 +294,9 @@ static const char *find_hint(Cli *cli, const GError *error)
         {"vm-busy",
          N_("“tenbox vm inspect” shows what runs on it; “tenbox vm stop --force” ends that "
             "and the VM.")},
-        {"console-busy", N_("Wait until the guest reads its console, or send less at a time.")},
+        {"console-busy", N_("“tenbox vm console --read-only” watches, --force takes over from who "
+                            "types. Input that "
+                            "the guest does not read has to wait.")},
         {"too-many-connections", N_("Close other clients of this daemon, or try again later.")},
         {"forbidden", N_("Run this as the user whose daemon it is, or give that user the right to "
                          "what is named.")},

@@ -19,12 +19,18 @@ int cli_vm_console(Cli *cli, const CliCommandLine *line)
     const char *name = g_ptr_array_index(line->arguments, 0);
     const CliConsoleOptions options = {
         .is_read_only = cli_command_line_has(line, "read-only"),
+        .takes_over = cli_command_line_has(line, "force"),
         .has_log_lines = cli_command_line_has(line, "log"),
         .log_lines = (guint)cli_command_line_get_number(line, "log", 0),
     };
     g_autoptr(TenboxVm) vm = NULL;
     g_autoptr(GError) error = NULL;
 
+    if (options.is_read_only && options.takes_over) {
+        g_set_error_literal(&error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
+                            _("--read-only watches, --force takes over: one of them"));
+        return cli_fail(cli, NULL, error);
+    }
     if (cli_connect(cli, TRUE, &error))
         vm = cli_find_vm(cli, name, &error);
     return vm ? cli_console_run(cli, vm, &options)

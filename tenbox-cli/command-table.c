@@ -102,6 +102,8 @@ static const CliOption stats_options[] = {
 
 static const CliOption console_options[] = {
     {"read-only", 'r', CLI_OPTION_FLAG, .summary = N_("only watch: nothing that is typed is sent")},
+    {"force", 'f', CLI_OPTION_FLAG,
+     .summary = N_("take over from the one who types into it now; his console ends")},
     {"log", 0, CLI_OPTION_NUMBER, NULL, N_("NUMBER"),
      N_("begin with that many lines of what was written before"), .minimum = 0, .maximum = 100000},
     {"escape-key", 0, CLI_OPTION_TEXT, NULL, N_("KEY"),
@@ -460,9 +462,11 @@ const CliCommand cli_commands[] = {
         .minimum_arguments = 1,
         .maximum_arguments = 1,
         .summary = N_("Show the serial console of a VM and type into it"),
-        .description = N_("Begins with what was written last. Leave with Ctrl-] followed by a full "
-                          "stop; Ctrl-] twice sends one. Standard input may be a pipe: at its end "
-                          "the console goes on showing output until the VM stops."),
+        .description =
+            N_("Begins with what was written last. Leave with Ctrl-] followed by a full "
+               "stop; Ctrl-] twice sends one. Standard input may be a pipe: at its end "
+               "the console goes on showing output until the VM stops. Any number may watch; "
+               "at a terminal one at a time types."),
         .options = console_options,
         .examples = {"tenbox vm console foo", "tenbox vm console --escape-key ctrl-a foo",
                      "tenbox vm console --read-only --log 20 foo",

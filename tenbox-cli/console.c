@@ -399,6 +399,22 @@ static gboolean choose_escape(Cli *cli, CliEscape *escape, GError **error)
            cli_escape_parse(text, &escape->key, error);
 }
 
+/* A person at a terminal is the only one who types; pipes take turns with whoever has not claimed that. */
+static TenboxConsoleFlags choose_flags(const Console *self, const CliConsoleOptions *options)
+{
+    TenboxConsoleFlags flags = TENBOX_CONSOLE_FLAGS_NONE;
+
+    if (options->has_log_lines)
+        flags |= TENBOX_CONSOLE_FLAGS_NO_REPLAY;
+    if (options->is_read_only)
+        flags |= TENBOX_CONSOLE_FLAGS_READ_ONLY;
+    else if (options->takes_over)
+        flags |= TENBOX_CONSOLE_FLAGS_FORCE;
+    else if (self->stdin_is_terminal)
+        flags |= TENBOX_CONSOLE_FLAGS_WRITER;
+    return flags;
+}
+
 static void tell_hint(const Console *self, TenboxVm *vm)
 {
     g_autofree char *name = cli_safe_text(tenbox_vm_get_name(vm));
@@ -426,9 +442,8 @@ int cli_console_run(Cli *cli, TenboxVm *vm, const CliConsoleOptions *options)
 
     if (!choose_escape(cli, &self.escape, &error))
         return cli_fail(cli, NULL, error);
-    tenbox_vm_open_console_async(
-        vm, options->has_log_lines ? TENBOX_CONSOLE_FLAGS_NO_REPLAY : TENBOX_CONSOLE_FLAGS_NONE,
-        cli->cancellable, cli_wait_ready, &result);
+    tenbox_vm_open_console_async(vm, choose_flags(&self, options), cli->cancellable, cli_wait_ready,
+                                 &result);
     self.console = tenbox_vm_open_console_finish(vm, cli_wait(&result), &error);
     if (!self.console)
         return cli_fail(cli, tenbox_vm_get_name(vm), error);

@@ -233,21 +233,41 @@ static void on_opened(GObject *source, GAsyncResult *result, gpointer user_data)
     pump(self);
 }
 
+static TenboxConsoleFlags read_flags(JsonObject *options)
+{
+    TenboxConsoleFlags flags = TENBOX_CONSOLE_FLAGS_NONE;
+
+    if (!json_object_get_boolean_member_with_default(options, "replay", TRUE)) {
+        flags |= TENBOX_CONSOLE_FLAGS_NO_REPLAY;
+    }
+    if (json_object_get_boolean_member_with_default(options, "read_only", FALSE)) {
+        flags |= TENBOX_CONSOLE_FLAGS_READ_ONLY;
+    }
+    if (json_object_get_boolean_member_with_default(options, "writer", FALSE)) {
+        flags |= TENBOX_CONSOLE_FLAGS_WRITER;
+    }
+    if (json_object_get_boolean_member_with_default(options, "force", FALSE)) {
+        flags |= TENBOX_CONSOLE_FLAGS_FORCE;
+    }
+    return flags;
+}
+
 void tbd_ws_console_open(TbdDaemon *daemon, TbxStreamChannel *channel, const char *vm,
-                         JsonObject *options)
+                         JsonObject *options, const TbdActor *actor)
 {
     Console *self;
+    g_autofree char *holder = NULL;
 
-    if (!tbd_ws_check_options(channel, options, "replay")) {
+    if (!tbd_ws_check_options(channel, options, "replay|read_only|writer|force")) {
         return;
     }
+    holder = g_strdup_printf("process %d of user %u", (int)actor->pid, (guint)actor->uid);
     self = g_new0(Console, 1);
     g_ref_count_init(&self->references);
     self->channel = channel;
     self->cancellable = g_cancellable_new();
     self->input = g_byte_array_new();
     tbx_stream_channel_set_handlers(channel, &opening_handlers, self);
-    tbx_driver_console_open(tbd_daemon_get_driver(daemon), vm,
-                            json_object_get_boolean_member_with_default(options, "replay", TRUE),
+    tbx_driver_console_open(tbd_daemon_get_driver(daemon), vm, read_flags(options), holder,
                             g_task_new(NULL, self->cancellable, on_opened, console_ref(self)));
 }

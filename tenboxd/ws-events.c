@@ -126,7 +126,7 @@ static gboolean read_since(TbxStreamChannel *channel, JsonObject *options, const
 }
 
 void tbd_ws_events_open(TbdDaemon *daemon, TbxStreamChannel *channel, const char *vm,
-                        JsonObject *options)
+                        JsonObject *options, const TbdActor *actor)
 {
     static const TbxStreamChannelHandlers handlers = {
         .writable = on_events_writable,
@@ -294,7 +294,7 @@ static void on_vm_found(GObject *source, GAsyncResult *result, gpointer user_dat
 }
 
 void tbd_ws_state_open(TbdDaemon *daemon, TbxStreamChannel *channel, const char *vm,
-                       JsonObject *options)
+                       JsonObject *options, const TbdActor *actor)
 {
     State *self;
 

@@ -43,6 +43,7 @@ void tbd_ws_channel_fail(TbxStreamChannel *channel, const GError *error)
 
 gboolean tbd_ws_check_options(TbxStreamChannel *channel, JsonObject *options, const char *known)
 {
+    g_auto(GStrv) words = g_strsplit(known != NULL ? known : "", "|", -1);
     JsonObjectIter iter;
     const char *name;
     JsonNode *node;
@@ -51,7 +52,7 @@ gboolean tbd_ws_check_options(TbxStreamChannel *channel, JsonObject *options, co
     while (json_object_iter_next(&iter, &name, &node)) {
         g_autoptr(GError) error = NULL;
 
-        if (g_strcmp0(name, known) != 0) {
+        if (!g_strv_contains((const char *const *)words, name)) {
             error = tbx_error_new("field-unknown", name, "there is no option \"%s\" here", name);
         } else if (!JSON_NODE_HOLDS_VALUE(node) ||
                    json_node_get_value_type(node) != G_TYPE_BOOLEAN) {
@@ -68,7 +69,8 @@ gboolean tbd_ws_check_options(TbxStreamChannel *channel, JsonObject *options, co
 static const struct {
     const char *kind;
     gboolean needs_vm;
-    void (*open)(TbdDaemon *daemon, TbxStreamChannel *channel, const char *vm, JsonObject *options);
+    void (*open)(TbdDaemon *daemon, TbxStreamChannel *channel, const char *vm, JsonObject *options,
+                 const TbdActor *actor);
 } channels[] = {
     {"console", TRUE, tbd_ws_console_open},
     {"events", FALSE, tbd_ws_events_open},
@@ -86,7 +88,8 @@ static void on_subscribe(TbxStream *stream, TbxStreamChannel *channel, const cha
             continue;
         }
         if (channels[i].needs_vm == (vm != NULL)) {
-            channels[i].open(session->sessions->daemon, channel, vm, options);
+            channels[i].open(session->sessions->daemon, channel, vm, options,
+                             tbd_peer_get_actor(session->peer));
             return;
         }
         error = tbx_error_new("field-invalid", "vm_id", "the channel %s %s a vm_id", kind,

@@ -9,6 +9,7 @@
 
 #include "libtenbox/wire/stream.h"
 #include "tenboxd/daemon.h"
+#include "tenboxd/ledger.h"
 
 G_BEGIN_DECLS
 
@@ -24,18 +25,19 @@ guint tbd_sessions_get_channel_count(TbdSessions *self);
 void tbd_sessions_destroy(TbdSessions *self);
 
 /* The channels: each takes the subscription, and accepts or closes it, now or later. */
+/* @actor: who is at the other end. */
 void tbd_ws_console_open(TbdDaemon *daemon, TbxStreamChannel *channel, const char *vm,
-                         JsonObject *options);
+                         JsonObject *options, const TbdActor *actor);
 void tbd_ws_events_open(TbdDaemon *daemon, TbxStreamChannel *channel, const char *vm,
-                        JsonObject *options);
+                        JsonObject *options, const TbdActor *actor);
 void tbd_ws_state_open(TbdDaemon *daemon, TbxStreamChannel *channel, const char *vm,
-                       JsonObject *options);
+                       JsonObject *options, const TbdActor *actor);
 
 /* Closes @channel with what @error says. */
 void tbd_ws_channel_fail(TbxStreamChannel *channel, const GError *error);
 
-/* Whether all members of @options are in @known (nullable: none may be there) and booleans; else
- * closes @channel. */
+/* Whether all members of @options are in @known, which has | between them (nullable: none may be
+ * there), and booleans; else closes @channel. */
 gboolean tbd_ws_check_options(TbxStreamChannel *channel, JsonObject *options, const char *known);
 
 G_END_DECLS

@@ -139,6 +139,77 @@ void tbx_console_stream_init(TbxConsoleStream *self, const TbxConsoleStreamOps *
     g_ref_count_init(&self->references);
     self->is_closed = FALSE;
     self->skipped = 0;
+    self->claim = NULL;
+    self->is_read_only = FALSE;
+}
+
+/* ---- who writes ------------------------------------------------------------------------------ */
+
+static void claim_drop(TbxConsoleClaim *claim)
+{
+    claim->writer = NULL;
+    g_clear_pointer(&claim->holder, g_free);
+}
+
+static GError *taken_error(const TbxConsoleClaim *claim)
+{
+    return tbx_error_new("console-busy", NULL, "%s writes to this console",
+                         claim->holder ? claim->holder : "another client");
+}
+
+gboolean tbx_console_claim_open(TbxConsoleClaim *claim, TbxConsoleStream *stream,
+                                TenboxConsoleFlags flags, const char *holder, GError **error)
+{
+    const gboolean is_forced = (flags & TENBOX_CONSOLE_FLAGS_FORCE) != 0;
+    g_autoptr(TbxConsoleStream) former = NULL;
+
+    stream->is_read_only = (flags & TENBOX_CONSOLE_FLAGS_READ_ONLY) != 0;
+    stream->claim = claim;
+    if (!(flags & (TENBOX_CONSOLE_FLAGS_WRITER | TENBOX_CONSOLE_FLAGS_FORCE)))
+        return TRUE;
+    if (stream->is_read_only) {
+        tbx_error_set(error, "field-invalid", "read_only",
+                      "who only watches a console cannot be its writer");
+        return FALSE;
+    }
+    if (claim->writer && !is_forced) {
+        g_propagate_error(error, taken_error(claim));
+        return FALSE;
+    }
+    if (claim->writer)
+        former = tbx_console_stream_ref(claim->writer);
+    claim_drop(claim);
+    claim->writer = stream;
+    claim->holder = g_strdup(holder);
+    if (former) {
+        g_autoptr(GError) taken =
+            tbx_error_new("console-busy", NULL, "%s has taken the console over",
+                          holder ? holder : "another client");
+
+        former->claim = NULL;
+        former->ops->fail(former, taken);
+    }
+    return TRUE;
+}
+
+void tbx_console_claim_clear(TbxConsoleClaim *claim)
+{
+    claim_drop(claim);
+}
+
+static gboolean stream_may_write(TbxConsoleStream *self, GTask *task)
+{
+    GError *error = NULL;
+
+    if (self->is_read_only)
+        error = tbx_error_new("forbidden", NULL, "this console was opened to watch only");
+    else if (self->claim && self->claim->writer && self->claim->writer != self)
+        error = taken_error(self->claim);
+    if (!error)
+        return TRUE;
+    g_task_return_error(task, error);
+    g_object_unref(task);
+    return FALSE;
 }
 
 TbxConsoleStream *tbx_console_stream_ref(TbxConsoleStream *self)
@@ -176,7 +247,7 @@ void tbx_console_stream_read(TbxConsoleStream *self, gsize maximum, GTask *task)
 
 void tbx_console_stream_write(TbxConsoleStream *self, GBytes *bytes, GTask *task)
 {
-    if (stream_is_open(self, task))
+    if (stream_is_open(self, task) && stream_may_write(self, task))
         self->ops->write(self, bytes, task);
 }
 
@@ -185,6 +256,9 @@ void tbx_console_stream_close(TbxConsoleStream *self)
     if (self->is_closed)
         return;
     self->is_closed = TRUE;
+    if (self->claim && self->claim->writer == self)
+        claim_drop(self->claim);
+    self->claim = NULL;
     self->ops->close(self);
 }
 
@@ -347,10 +421,11 @@ void tbx_driver_vm_statistics(TbxDriver *self, const char *vm, GTask *task)
         self->ops->vm_statistics(self, vm, task);
 }
 
-void tbx_driver_console_open(TbxDriver *self, const char *vm, gboolean replay, GTask *task)
+void tbx_driver_console_open(TbxDriver *self, const char *vm, TenboxConsoleFlags flags,
+                             const char *holder, GTask *task)
 {
     if (READY(console_open))
-        self->ops->console_open(self, vm, replay, task);
+        self->ops->console_open(self, vm, flags, holder, task);
 }
 
 void tbx_driver_watch(TbxDriver *self, const char *since, GTask *task)

@@ -104,16 +104,46 @@ typedef struct {
     void (*write)(TbxConsoleStream *self, GBytes *bytes, GTask *task);
     /* Called once. Tasks under way are completed with "closed" before it returns. */
     void (*close)(TbxConsoleStream *self);
+    /* Tasks under way and all later ones are completed with a copy of @error. NULL where the driver does not
+     * use TbxConsoleClaim. */
+    void (*fail)(TbxConsoleStream *self, const GError *error);
     /* Frees the driver's struct, of which TbxConsoleStream is the first member; closed before. */
     void (*free)(TbxConsoleStream *self);
 } TbxConsoleStreamOps;
+
+/*
+ * Who writes to a console: one of its streams, or, while none has asked to be the only one, each. Embedded in what
+ * a driver has for a console; streams point to it.
+ */
+typedef struct {
+    TbxConsoleStream *writer; /* nullable: the only one; not referenced, its closing forgets it */
+    char *holder;             /* who that is, in words; owned */
+} TbxConsoleClaim;
 
 struct _TbxConsoleStream {
     const TbxConsoleStreamOps *ops; /* const */
     grefcount references;           /* home */
     gboolean is_closed;             /* home; no operation but free is called any more */
     guint64 skipped;                /* home; bytes lost so far because the reader was slow */
+    TbxConsoleClaim *claim;         /* home; nullable: somebody else decides who may write */
+    gboolean is_read_only;          /* const */
 };
+
+/**
+ * tbx_console_claim_open:
+ * @claim: of the console
+ * @stream: just made
+ * @flags: as it is opened
+ * @holder: (nullable): who opens it, in words, such as "process 12 of user 1000"
+ * @error: "console-busy", which names who writes
+ *
+ * Makes @stream obey @claim, and take it if @flags say so; the one from whom it is taken is failed by
+ * its operation `fail`. On FALSE the stream is to be dropped.
+ */
+gboolean tbx_console_claim_open(TbxConsoleClaim *claim, TbxConsoleStream *stream,
+                                TenboxConsoleFlags flags, const char *holder, GError **error);
+/* The console goes; no stream points to it any more. */
+void tbx_console_claim_clear(TbxConsoleClaim *claim);
 
 /* Sets up the embedded base with one reference. */
 void tbx_console_stream_init(TbxConsoleStream *self, const TbxConsoleStreamOps *ops);
@@ -184,9 +214,10 @@ typedef struct {
                           GTask *task);
     /* char *, JSON text (VmStatistics); g_free() */
     void (*vm_statistics)(TbxDriver *self, const char *vm, GTask *task);
-    /* TbxConsoleStream *; tbx_console_stream_unref(). @replay: begin with what the ring holds.
-     * "vm-not-running". */
-    void (*console_open)(TbxDriver *self, const char *vm, gboolean replay, GTask *task);
+    /* TbxConsoleStream *; tbx_console_stream_unref(). @holder, nullable, is who opens it, see
+     * tbx_console_claim_open(). "vm-not-running", "console-busy". */
+    void (*console_open)(TbxDriver *self, const char *vm, TenboxConsoleFlags flags,
+                         const char *holder, GTask *task);
     /* boolean: from now on events are pushed. Called again only after the sink was told "lost". @since
      * (nullable): all up to this position of the journal has been seen; what came after it is pushed
      * first, or an entry of the type TBX_EVENT_RESYNC when that is not known (any more). */
@@ -246,7 +277,8 @@ void tbx_driver_vm_log(TbxDriver *self, const char *vm, const char *source, guin
 void tbx_driver_vm_log_follow(TbxDriver *self, const char *vm, const char *source, gint line_count,
                               GTask *task);
 void tbx_driver_vm_statistics(TbxDriver *self, const char *vm, GTask *task);
-void tbx_driver_console_open(TbxDriver *self, const char *vm, gboolean replay, GTask *task);
+void tbx_driver_console_open(TbxDriver *self, const char *vm, TenboxConsoleFlags flags,
+                             const char *holder, GTask *task);
 void tbx_driver_watch(TbxDriver *self, const char *since, GTask *task);
 
 /* ---- the drivers there are ---------------------------------------------------------------- */

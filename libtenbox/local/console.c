@@ -21,6 +21,7 @@ struct _TbxConsole {
     gboolean is_live;     /* a process writes to @ring */
     gboolean is_connected;
     guint32 credit;
+    TbxConsoleClaim claim;
     GQueue streams;  /* of Stream; the head has the next turn */
     GSource *wakeup; /* completes reads from the main loop, never from within a caller */
 };
@@ -35,6 +36,7 @@ typedef struct {
     gsize maximum;
     GSource *reading_cancelled;
     GQueue writes; /* of Write */
+    GError *fault; /* nullable: what ended it */
 } Stream;
 
 typedef struct {
@@ -48,6 +50,7 @@ static void console_unref(TbxLocalConsole *self)
     if (!g_ref_count_dec(&self->references))
         return;
     tbx_source_clear(&self->wakeup);
+    tbx_console_claim_clear(&self->claim);
     tbx_console_ring_unref(self->ring);
     g_main_context_unref(self->home);
     g_free(self);
@@ -158,8 +161,10 @@ static void stream_read(TbxConsoleStream *base, gsize maximum, GTask *task)
         g_object_unref(task);
         return;
     }
-    if (stream->reading != NULL || maximum == 0) {
-        g_task_return_error(task, tbx_error_new("internal", NULL, "One read at a time"));
+    if (stream->fault != NULL || stream->reading != NULL || maximum == 0) {
+        g_task_return_error(task, stream->fault != NULL
+                                      ? g_error_copy(stream->fault)
+                                      : tbx_error_new("internal", NULL, "One read at a time"));
         g_object_unref(task);
         return;
     }
@@ -260,8 +265,9 @@ static void stream_write(TbxConsoleStream *base, GBytes *bytes, GTask *task)
     Stream *stream = (Stream *)base;
     Write *write;
 
-    if (stream->is_ended) {
-        g_task_return_error(task, closed_error());
+    if (stream->is_ended || stream->fault != NULL) {
+        g_task_return_error(task,
+                            stream->fault != NULL ? g_error_copy(stream->fault) : closed_error());
         g_object_unref(task);
         return;
     }
@@ -296,10 +302,29 @@ static void stream_close(TbxConsoleStream *base)
     }
 }
 
+/* Others go on; this one is over. */
+static void stream_fail(TbxConsoleStream *base, const GError *error)
+{
+    Stream *stream = (Stream *)base;
+    g_autoptr(GTask) reading = take_read(stream);
+    GQueue writes = stream->writes;
+    Write *write;
+
+    stream->fault = g_error_copy(error);
+    g_queue_init(&stream->writes);
+    if (reading != NULL)
+        g_task_return_error(reading, g_error_copy(error));
+    while ((write = g_queue_pop_head(&writes)) != NULL) {
+        g_task_return_error(write->task, g_error_copy(error));
+        write_free(write);
+    }
+}
+
 static void stream_free(TbxConsoleStream *base)
 {
     Stream *stream = (Stream *)base;
 
+    g_clear_error(&stream->fault);
     tbx_console_ring_unref(stream->ring);
     console_unref(stream->console);
     g_free(stream);
@@ -309,11 +334,12 @@ static const TbxConsoleStreamOps stream_ops = {
     .read = stream_read,
     .write = stream_write,
     .close = stream_close,
+    .fail = stream_fail,
     .free = stream_free,
 };
 
-TbxConsoleStream *tbx_local_console_open_stream(TbxLocalConsole *self, gboolean replay,
-                                                GError **error)
+TbxConsoleStream *tbx_local_console_open_stream(TbxLocalConsole *self, TenboxConsoleFlags flags,
+                                                const char *holder, GError **error)
 {
     Stream *stream;
 
@@ -326,9 +352,14 @@ TbxConsoleStream *tbx_local_console_open_stream(TbxLocalConsole *self, gboolean 
     g_ref_count_inc(&self->references);
     stream->console = self;
     stream->ring = tbx_console_ring_ref(self->ring);
-    stream->position = replay ? tbx_console_ring_get_oldest(self->ring)
-                              : tbx_console_ring_get_position(self->ring);
+    stream->position = flags & TENBOX_CONSOLE_FLAGS_NO_REPLAY
+                           ? tbx_console_ring_get_position(self->ring)
+                           : tbx_console_ring_get_oldest(self->ring);
     g_queue_push_tail(&self->streams, stream);
+    if (!tbx_console_claim_open(&self->claim, &stream->base, flags, holder, error)) {
+        tbx_console_stream_unref(&stream->base);
+        return NULL;
+    }
     return &stream->base;
 }
 

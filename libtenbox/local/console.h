@@ -49,8 +49,9 @@ void tbx_local_console_notify(TbxLocalConsole *self);
 /* The guest took @bytes of input. */
 void tbx_local_console_grant(TbxLocalConsole *self, guint32 bytes);
 
-/* (transfer full): a new stream; @replay: from the oldest byte on. "vm-not-running" without a ring. */
-TbxConsoleStream *tbx_local_console_open_stream(TbxLocalConsole *self, gboolean replay,
-                                                GError **error);
+/* (transfer full): a new stream, from the oldest byte on unless @flags say otherwise; @holder as of
+ * tbx_console_claim_open(). "vm-not-running" without a ring, "console-busy". */
+TbxConsoleStream *tbx_local_console_open_stream(TbxLocalConsole *self, TenboxConsoleFlags flags,
+                                                const char *holder, GError **error);
 
 G_END_DECLS

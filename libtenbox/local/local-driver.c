@@ -404,12 +404,13 @@ static void local_vm_statistics(TbxDriver *driver, const char *name, GTask *task
         tbx_local_vm_get_statistics(vm, task);
 }
 
-static void local_console_open(TbxDriver *driver, const char *name, gboolean replay, GTask *task)
+static void local_console_open(TbxDriver *driver, const char *name, TenboxConsoleFlags flags,
+                               const char *holder, GTask *task)
 {
     TbxLocalVm *vm = find_vm(local_of(driver), name, task);
 
     if (vm != NULL)
-        tbx_local_vm_open_console(vm, replay, task);
+        tbx_local_vm_open_console(vm, flags, holder, task);
 }
 
 /* ---- operations --------------------------------------------------------------------------- */

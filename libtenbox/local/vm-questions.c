@@ -252,10 +252,11 @@ void tbx_local_vm_get_statistics(TbxLocalVm *self, GTask *task)
     request->serial = tbx_vm_process_get_statistics(self->process, on_statistics, request);
 }
 
-void tbx_local_vm_open_console(TbxLocalVm *self, gboolean replay, GTask *task)
+void tbx_local_vm_open_console(TbxLocalVm *self, TenboxConsoleFlags flags, const char *holder,
+                               GTask *task)
 {
     GError *error = NULL;
-    TbxConsoleStream *stream = tbx_local_console_open_stream(self->console, replay, &error);
+    TbxConsoleStream *stream = tbx_local_console_open_stream(self->console, flags, holder, &error);
 
     if (stream != NULL)
         g_task_return_pointer(task, stream, (GDestroyNotify)tbx_console_stream_unref);

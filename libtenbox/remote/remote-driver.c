@@ -435,9 +435,11 @@ static void remote_vm_statistics(TbxDriver *base, const char *vm, GTask *task)
     call_get(base, target, TBX_HTTP_ANSWER_SECONDS, answer_json_text, task);
 }
 
-static void remote_console_open(TbxDriver *base, const char *vm, gboolean replay, GTask *task)
+/* Who opens it, the daemon sees for itself. */
+static void remote_console_open(TbxDriver *base, const char *vm, TenboxConsoleFlags flags,
+                                const char *holder, GTask *task)
 {
-    tbx_remote_stream_open_console(((RemoteDriver *)base)->stream, vm, replay, task);
+    tbx_remote_stream_open_console(((RemoteDriver *)base)->stream, vm, flags, task);
 }
 
 static void remote_watch(TbxDriver *base, const char *since, GTask *task)

@@ -46,7 +46,7 @@ typedef struct {
     TbxStreamChannel *channel; /* NULL before and after its time */
     Opening *opening;          /* nullable */
     char *vm;
-    gboolean replay;
+    TenboxConsoleFlags flags;
 
     GQueue input;      /* of GBytes, none empty */
     gboolean is_ended; /* nothing more will be added to input */
@@ -543,7 +543,15 @@ static void subscribe(TbxRemoteStream *self, Opening *opening)
             self->stream, "events", NULL, opening->since ? options : NULL, &events_handlers, self);
     } else {
         g_autoptr(JsonObject) options = json_object_new();
-        json_object_set_boolean_member(options, "replay", console->replay);
+        json_object_set_boolean_member(options, "replay",
+                                       !(console->flags & TENBOX_CONSOLE_FLAGS_NO_REPLAY));
+        /* An older daemon knows no other option: only what is wanted is asked for. */
+        if (console->flags & TENBOX_CONSOLE_FLAGS_READ_ONLY)
+            json_object_set_boolean_member(options, "read_only", TRUE);
+        if (console->flags & TENBOX_CONSOLE_FLAGS_WRITER)
+            json_object_set_boolean_member(options, "writer", TRUE);
+        if (console->flags & TENBOX_CONSOLE_FLAGS_FORCE)
+            json_object_set_boolean_member(options, "force", TRUE);
         console->channel = tbx_stream_subscribe(self->stream, "console", console->vm, options,
                                                 &console_handlers, console);
         if (console->channel)
@@ -760,7 +768,7 @@ void tbx_remote_stream_watch(TbxRemoteStream *self, const char *since, GTask *ta
     open_channel(self, NULL, since, task);
 }
 
-void tbx_remote_stream_open_console(TbxRemoteStream *self, const char *vm, gboolean replay,
+void tbx_remote_stream_open_console(TbxRemoteStream *self, const char *vm, TenboxConsoleFlags flags,
                                     GTask *task)
 {
     Console *console = g_new0(Console, 1);
@@ -769,7 +777,8 @@ void tbx_remote_stream_open_console(TbxRemoteStream *self, const char *vm, gbool
     g_ref_count_inc(&self->references);
     console->owner = self;
     console->vm = g_strdup(vm);
-    console->replay = replay;
+    console->flags = flags;
+    console->base.is_read_only = (flags & TENBOX_CONSOLE_FLAGS_READ_ONLY) != 0;
     g_queue_init(&console->input);
     g_queue_init(&console->output);
     open_channel(self, console, NULL, task);

@@ -21,7 +21,7 @@ void tbx_remote_stream_destroy(TbxRemoteStream *self);
 
 /* Ops `watch` and `console_open` of TbxDriverOps. */
 void tbx_remote_stream_watch(TbxRemoteStream *self, const char *since, GTask *task);
-void tbx_remote_stream_open_console(TbxRemoteStream *self, const char *vm, gboolean replay,
+void tbx_remote_stream_open_console(TbxRemoteStream *self, const char *vm, TenboxConsoleFlags flags,
                                     GTask *task);
 
 G_END_DECLS

@@ -17,6 +17,7 @@ struct _TbxTestConsole {
     guint64 credit;
     guint8 *ring;
     guint64 written; /* bytes ever printed */
+    TbxConsoleClaim claim;
     GQueue streams;  /* of Stream, not owned */
     GSource *wakeup; /* completes reads from the main loop, never from within a caller */
 };
@@ -29,6 +30,7 @@ typedef struct {
     gsize maximum;
     GSource *reading_cancelled;
     GQueue writes; /* of Write */
+    GError *fault; /* nullable: what ended it */
 } Stream;
 
 typedef struct {
@@ -57,6 +59,7 @@ void tbx_test_console_unref(TbxTestConsole *self)
     if (self == NULL || !g_ref_count_dec(&self->references))
         return;
     tbx_source_clear(&self->wakeup);
+    tbx_console_claim_clear(&self->claim);
     tbx_test_script_unref(self->script);
     g_main_context_unref(self->home);
     g_free(self->ring);
@@ -184,7 +187,9 @@ static void stream_read(TbxConsoleStream *base, gsize maximum, GTask *task)
     Stream *stream = (Stream *)base;
     GError *fault;
 
-    if (stream->reading != NULL || maximum == 0)
+    if (stream->fault != NULL)
+        fault = g_error_copy(stream->fault);
+    else if (stream->reading != NULL || maximum == 0)
         fault = tbx_error_new("internal", NULL, "One read at a time");
     else
         fault = tbx_test_script_take_fault(stream->console->script, "console-read", NULL);
@@ -225,6 +230,8 @@ static void stream_write(TbxConsoleStream *base, GBytes *bytes, GTask *task)
     const guint8 *data = g_bytes_get_data(bytes, &length);
     Write *write;
 
+    if (fault == NULL && stream->fault != NULL)
+        fault = g_error_copy(stream->fault);
     if (fault == NULL && console->input == NULL)
         fault = closed_error();
     if (fault != NULL) {
@@ -258,12 +265,13 @@ static void stream_write(TbxConsoleStream *base, GBytes *bytes, GTask *task)
 
 /* ---- streams ------------------------------------------------------------------------------ */
 
-static void fail_writes(GQueue *writes)
+/* @error NULL: closed. */
+static void fail_writes(GQueue *writes, const GError *error)
 {
     Write *write;
 
     while ((write = g_queue_pop_head(writes)) != NULL) {
-        g_task_return_error(write->task, closed_error());
+        g_task_return_error(write->task, error != NULL ? g_error_copy(error) : closed_error());
         write_free(write);
     }
 }
@@ -278,13 +286,27 @@ static void stream_close(TbxConsoleStream *base)
     g_queue_remove(&stream->console->streams, stream);
     if (reading != NULL)
         g_task_return_error(reading, closed_error());
-    fail_writes(&writes);
+    fail_writes(&writes, NULL);
+}
+
+static void stream_fail(TbxConsoleStream *base, const GError *error)
+{
+    Stream *stream = (Stream *)base;
+    g_autoptr(GTask) reading = take_read(stream);
+    GQueue writes = stream->writes;
+
+    stream->fault = g_error_copy(error);
+    g_queue_init(&stream->writes);
+    if (reading != NULL)
+        g_task_return_error(reading, g_error_copy(error));
+    fail_writes(&writes, error);
 }
 
 static void stream_free(TbxConsoleStream *base)
 {
     Stream *stream = (Stream *)base;
 
+    g_clear_error(&stream->fault);
     tbx_test_console_unref(stream->console);
     g_free(stream);
 }
@@ -293,18 +315,24 @@ static const TbxConsoleStreamOps stream_ops = {
     .read = stream_read,
     .write = stream_write,
     .close = stream_close,
+    .fail = stream_fail,
     .free = stream_free,
 };
 
-TbxConsoleStream *tbx_test_console_open_stream(TbxTestConsole *self, gboolean replay)
+TbxConsoleStream *tbx_test_console_open_stream(TbxTestConsole *self, TenboxConsoleFlags flags,
+                                               const char *holder, GError **error)
 {
     Stream *stream = g_new0(Stream, 1);
 
     tbx_console_stream_init(&stream->base, &stream_ops);
     g_ref_count_inc(&self->references);
     stream->console = self;
-    stream->position = replay ? oldest(self) : self->written;
+    stream->position = flags & TENBOX_CONSOLE_FLAGS_NO_REPLAY ? self->written : oldest(self);
     g_queue_push_tail(&self->streams, stream);
+    if (!tbx_console_claim_open(&self->claim, &stream->base, flags, holder, error)) {
+        tbx_console_stream_unref(&stream->base);
+        return NULL;
+    }
     return &stream->base;
 }
 
@@ -321,7 +349,7 @@ void tbx_test_console_end(TbxTestConsole *self)
             g_queue_push_tail(&failed, write);
     }
     wake_streams(self);
-    fail_writes(&failed);
+    fail_writes(&failed, NULL);
 }
 
 void tbx_test_console_close(TbxTestConsole *self)

@@ -36,7 +36,8 @@ void tbx_test_console_end(TbxTestConsole *self);
 /* The driver is closing: streams end with "closed". */
 void tbx_test_console_close(TbxTestConsole *self);
 
-/* (transfer full) */
-TbxConsoleStream *tbx_test_console_open_stream(TbxTestConsole *self, gboolean replay);
+/* (transfer full) (nullable): "console-busy"; see tbx_console_claim_open(). */
+TbxConsoleStream *tbx_test_console_open_stream(TbxTestConsole *self, TenboxConsoleFlags flags,
+                                               const char *holder, GError **error);
 
 G_END_DECLS

@@ -52,7 +52,7 @@ struct _Call {
     TbxActionOptions options;
     char *source;
     guint number;
-    gboolean replay;
+    TenboxConsoleFlags flags;
     GSource *timer;     /* nullable */
     GSource *cancelled; /* nullable */
 };
@@ -513,19 +513,21 @@ static void run_console_open(Call *call)
 
     if (vm == NULL)
         return;
-    stream = tbx_test_vm_open_console(vm, call->replay, &error);
+    stream = tbx_test_vm_open_console(vm, call->flags, call->source, &error);
     if (stream != NULL)
         g_task_return_pointer(call->task, stream, (GDestroyNotify)tbx_console_stream_unref);
     else
         g_task_return_error(call->task, error);
 }
 
-static void test_console_open(TbxDriver *driver, const char *name, gboolean replay, GTask *task)
+static void test_console_open(TbxDriver *driver, const char *name, TenboxConsoleFlags flags,
+                              const char *holder, GTask *task)
 {
     Call *call = call_new(driver, task, "console-open", run_console_open);
 
     call->name = g_strdup(name);
-    call->replay = replay;
+    call->flags = flags;
+    call->source = g_strdup(holder);
     call_begin(call);
 }
 

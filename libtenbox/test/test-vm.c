@@ -867,11 +867,12 @@ char *tbx_test_vm_get_statistics(TbxTestVm *self, GError **error)
     return tbx_json_print_object(statistics, NULL);
 }
 
-TbxConsoleStream *tbx_test_vm_open_console(TbxTestVm *self, gboolean replay, GError **error)
+TbxConsoleStream *tbx_test_vm_open_console(TbxTestVm *self, TenboxConsoleFlags flags,
+                                           const char *holder, GError **error)
 {
     if (self->console == NULL) {
         tbx_error_set(error, "vm-not-running", NULL, "The VM does not run, so it has no console");
         return NULL;
     }
-    return tbx_test_console_open_stream(self->console, replay);
+    return tbx_test_console_open_stream(self->console, flags, holder, error);
 }

@@ -83,7 +83,8 @@ char *tbx_test_vm_read_log(TbxTestVm *self, const char *source, guint line_count
 /* (transfer full) (nullable): JSON text; "vm-not-running". */
 char *tbx_test_vm_get_statistics(TbxTestVm *self, GError **error);
 
-/* (transfer full) (nullable): "vm-not-running". */
-TbxConsoleStream *tbx_test_vm_open_console(TbxTestVm *self, gboolean replay, GError **error);
+/* (transfer full) (nullable): "vm-not-running", "console-busy". */
+TbxConsoleStream *tbx_test_vm_open_console(TbxTestVm *self, TenboxConsoleFlags flags,
+                                           const char *holder, GError **error);
 
 G_END_DECLS

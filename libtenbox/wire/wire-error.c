@@ -36,7 +36,7 @@ static const TbxErrorKind kinds[] = {
      "The idempotency key was used for another request"},
     {"vm-broken", TENBOX_ERROR_WRONG_STATE, 409, 4, "The VM's description cannot be used"},
     {"vm-busy", TENBOX_ERROR_BUSY, 409, 4, "Another operation runs on the VM"},
-    {"console-busy", TENBOX_ERROR_BUSY, 429, 4, "Too much input waits for the guest"},
+    {"console-busy", TENBOX_ERROR_BUSY, 429, 4, "The console takes no input from here now"},
     {"too-many-connections", TENBOX_ERROR_BUSY, 503, 4, "Too many connections are open"},
     {"too-many-streams", TENBOX_ERROR_BUSY, 503, 4, "Too many streams are open"},
     {"kvm-unavailable", TENBOX_ERROR_NO_KVM, 503, 1, "This host cannot run VMs"},

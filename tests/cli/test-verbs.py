@@ -499,6 +499,71 @@ def test_follow(host):
     host.run("vm", "logs", "-t", "bar", status=2)
 
 
+def test_console_writer(host):
+    """Any number watches; at a terminal one types, and who that is is told to others."""
+    host.create("foo")
+    host.run("vm", "start", "foo")
+    with terminal(host, "vm", "console", "foo") as first, terminal(host, "vm", "console", "-r", "foo") as watcher:
+        first.expect(b"Ctrl-]")
+        first.type(b"from the first\r")
+        first.expect(b"from the first")
+        watcher.expect(b"read only")
+        watcher.expect(b"from the first")
+        watcher.type(b"never seen\r")
+        with terminal(host, "vm", "console", "foo") as second:
+            equal(second.wait(), 4, "status")
+            contains(second.shown.decode(), f"process {first.process.pid} of user {os.getuid()}", "terminal")
+            contains(second.shown.decode(), "--force", "the way out")
+            second.check_restored()
+        _, errors = host.run("vm", "console", "foo", text=b"from a pipe\n", status=4)
+        contains(errors, f"process {first.process.pid}", "standard error")
+        with terminal(host, "vm", "console", "--force", "foo") as taker:
+            taker.expect(b"Ctrl-]")
+            equal(first.wait(), 4, "status of the one it was taken from")
+            contains(first.shown.decode(), f"process {taker.process.pid}", "terminal")
+            first.check_restored()
+            taker.type(b"from the taker\r")
+            shown = watcher.expect(b"from the taker")
+            check(b"never seen" not in shown and b"pipe" not in shown, "what a watcher types reaches nobody")
+            taker.type(b"\x1d.")
+            equal(taker.wait(), 0, "status")
+        watcher.type(b"\x1d.")
+        equal(watcher.wait(), 0, "status")
+        watcher.check_restored()
+    host.run("vm", "console", "--read-only", "--force", "foo", status=2)
+
+
+def test_console_options(host):
+    host.create("foo")
+    host.run("vm", "start", "foo")
+    host.run("vm", "console", "foo", text=b"one\ntwo\nthree\n\x1d.")
+    output, _ = host.run("vm", "console", "foo", "--log", "2", text=b"\x1d.")
+    check("two" in output and "three" in output and "one" not in output, f"two lines: {output!r}")
+    output, _ = host.run("vm", "console", "foo", "--log", "0", text=b"\x1d.")
+    equal(output, "", "no lines")
+    for key, typed in (("ctrl-a", b"\x01"), ("~", b"~")):
+        with terminal(host, "vm", "console", "--escape-key", key, "foo") as console:
+            console.expect(b"Leave with")
+            console.type(b"\x1d.still here" + typed + typed + b"\r")
+            console.expect(b"\x1d.still here" + typed)
+            console.type(typed + b".")
+            equal(console.wait(), 0, f"status of {key}")
+            console.check_restored()
+    with terminal(host, "vm", "console", "--escape-key", "none", "foo") as console:
+        console.expect(b"No key leaves")
+        console.type(b"\x1d.\r")
+        console.expect(b"\x1d.")
+        console.process.send_signal(signal.SIGTERM)
+        console.wait()
+        console.check_restored()
+    host.run("vm", "console", "--escape-key", "both", "foo", status=2)
+    host.run("config", "set", "escape_key=ctrl-t")
+    with terminal(host, "vm", "console", "foo") as console:
+        console.expect(b"Ctrl-t")
+        console.type(b"\x14.")
+        equal(console.wait(), 0, "status")
+
+
 def complete(host, *words, **extra):
     return [line.split("\t")[0] for line in host.run("__complete", *words, **extra)[0].splitlines()]
 
@@ -529,7 +594,8 @@ def test_complete(host):
 
 WITHOUT_DAEMON = [test_settings, test_alias, test_usage_as_document, test_wait_ready]
 WITH_DAEMON = [test_formats, test_terminal, test_names, test_filters, test_confirm, test_set, test_edit, test_wait,
-               test_stats, test_watch, test_operations, test_events, test_follow, test_complete]
+               test_stats, test_watch, test_operations, test_events, test_follow,
+               test_console_writer, test_console_options, test_complete]
 
 if __name__ == "__main__":
     sys.exit(main(WITHOUT_DAEMON, WITH_DAEMON))

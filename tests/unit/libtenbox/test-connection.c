@@ -1578,7 +1578,8 @@ static void test_driver_console(Fixture *fixture, gconstpointer data)
     g_assert_no_error(error);
     tbx_driver_open(driver, new_task(&opened));
     g_assert_true(finish_write(&opened, &error));
-    tbx_driver_console_open(driver, "foo", TRUE, new_task(&console_opened));
+    tbx_driver_console_open(driver, "foo", TENBOX_CONSOLE_FLAGS_NONE, NULL,
+                            new_task(&console_opened));
     g_autoptr(TbxConsoleStream) console =
         g_task_propagate_pointer(G_TASK(await_result(&console_opened)), &error);
     g_assert_no_error(error);

@@ -398,7 +398,9 @@ TbxConsoleStream *open_console(Harness *harness, const char *name, gboolean repl
     GTask *task = new_task(NULL);
     TbxConsoleStream *stream;
 
-    tbx_driver_console_open(harness->driver, name, replay, task);
+    tbx_driver_console_open(harness->driver, name,
+                            replay ? TENBOX_CONSOLE_FLAGS_NONE : TENBOX_CONSOLE_FLAGS_NO_REPLAY,
+                            NULL, task);
     stream = finish_pointer(task, &error);
     g_assert_no_error(error);
     return stream;
@@ -603,7 +605,8 @@ static gboolean has_console(gpointer user_data)
     ConsoleWait *wait = user_data;
     GTask *task = new_task(NULL);
 
-    tbx_driver_console_open(wait->harness->driver, wait->name, TRUE, task);
+    tbx_driver_console_open(wait->harness->driver, wait->name, TENBOX_CONSOLE_FLAGS_NONE, NULL,
+                            task);
     wait->console = finish_pointer(task, NULL);
     return wait->console != NULL;
 }

@@ -192,7 +192,7 @@ static void test_runaway(void)
     GTask *task = new_task(NULL);
 
     tbx_local_console_attach(console, ring);
-    stream = tbx_local_console_open_stream(console, TRUE, NULL);
+    stream = tbx_local_console_open_stream(console, TENBOX_CONSOLE_FLAGS_NONE, NULL, NULL);
     write_bytes(shared, 100);
     /* No main loop can tell of one that does not turn. */
     alarm(60);

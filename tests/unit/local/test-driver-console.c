@@ -47,6 +47,129 @@ static void test_two_readers(void)
     harness_fini(&harness);
 }
 
+typedef struct {
+    TbxConsoleStream *stream;
+    GError *error;
+    gboolean is_done;
+} Opened;
+
+static void on_opened(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    Opened *opened = user_data;
+
+    opened->stream = g_task_propagate_pointer(G_TASK(result), &opened->error);
+    opened->is_done = TRUE;
+}
+
+/* NULL with @error. */
+static TbxConsoleStream *open_as(Harness *harness, TenboxConsoleFlags flags, const char *holder,
+                                 GError **error)
+{
+    Opened opened = {0};
+
+    tbx_driver_console_open(harness->driver, "one", flags, holder,
+                            g_task_new(NULL, NULL, on_opened, &opened));
+    while (!opened.is_done)
+        g_main_context_iteration(NULL, TRUE);
+    if (opened.error)
+        g_propagate_error(error, opened.error);
+    return opened.stream;
+}
+
+typedef struct {
+    GError *error;
+    gboolean is_done;
+} Ended;
+
+static void on_written(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    Ended *ended = user_data;
+
+    g_task_propagate_boolean(G_TASK(result), &ended->error);
+    ended->is_done = TRUE;
+}
+
+static void on_read_over(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    Ended *ended = user_data;
+    g_autoptr(GBytes) bytes = g_task_propagate_pointer(G_TASK(result), &ended->error);
+
+    g_assert_null(bytes);
+    ended->is_done = TRUE;
+}
+
+static void assert_no_writing(TbxConsoleStream *stream, const char *code, const char *part)
+{
+    g_autoptr(GBytes) bytes = g_bytes_new("x", 1);
+    Ended ended = {0};
+
+    tbx_console_stream_write(stream, bytes, g_task_new(NULL, NULL, on_written, &ended));
+    while (!ended.is_done)
+        g_main_context_iteration(NULL, TRUE);
+    g_assert_nonnull(ended.error);
+    g_assert_cmpstr(tenbox_error_get_code(ended.error), ==, code);
+    g_assert_nonnull(strstr(ended.error->message, part));
+    g_clear_error(&ended.error);
+}
+
+/* One may be the only one who writes; others watch, are told who it is, and may take over by force. */
+static void test_writer(void)
+{
+    Harness harness;
+    g_autofree char *id = NULL;
+    g_autofree char *seen = NULL;
+    g_autofree char *later = NULL;
+    g_autoptr(TbxConsoleStream) open = NULL;
+    g_autoptr(TbxConsoleStream) watcher = NULL;
+    g_autoptr(TbxConsoleStream) writer = NULL;
+    g_autoptr(TbxConsoleStream) taker = NULL;
+    g_autoptr(TbxConsoleStream) last = NULL;
+    g_autoptr(GError) error = NULL;
+    Ended reading = {0};
+
+    harness_init(&harness);
+    id = create_vm(&harness, "one", NULL);
+    run_ok(&harness, "one", START, FALSE);
+    open = open_as(&harness, TENBOX_CONSOLE_FLAGS_NONE, "nobody", NULL);
+    watcher = open_as(&harness, TENBOX_CONSOLE_FLAGS_READ_ONLY, "watcher", NULL);
+    write_console(open, "abc");
+    assert_no_writing(watcher, "forbidden", "watch");
+    writer = open_as(&harness, TENBOX_CONSOLE_FLAGS_WRITER | TENBOX_CONSOLE_FLAGS_NO_REPLAY,
+                     "first", NULL);
+    assert_no_writing(open, "console-busy", "first");
+    write_console(writer, "def");
+    seen = read_until(watcher, "abcdef");
+    g_assert_null(open_as(&harness, TENBOX_CONSOLE_FLAGS_WRITER, "second", &error));
+    g_assert_error(error, TENBOX_ERROR, TENBOX_ERROR_BUSY);
+    g_assert_nonnull(strstr(error->message, "first"));
+    g_clear_error(&error);
+    g_assert_null(open_as(&harness, TENBOX_CONSOLE_FLAGS_FORCE | TENBOX_CONSOLE_FLAGS_READ_ONLY,
+                          "second", &error));
+    g_assert_error(error, TENBOX_ERROR, TENBOX_ERROR_INVALID_ARGUMENT);
+    g_clear_error(&error);
+    /* The one it is taken from ends, with the name of who took it; all others go on. */
+    later = read_until(writer, "def");
+    tbx_console_stream_read(writer, 100, g_task_new(NULL, NULL, on_read_over, &reading));
+    taker = open_as(&harness, TENBOX_CONSOLE_FLAGS_FORCE, "second", NULL);
+    while (!reading.is_done)
+        g_main_context_iteration(NULL, TRUE);
+    g_assert_cmpstr(tenbox_error_get_code(reading.error), ==, "console-busy");
+    g_assert_nonnull(strstr(reading.error->message, "second"));
+    g_clear_error(&reading.error);
+    assert_no_writing(writer, "console-busy", "second");
+    write_console(taker, "ghi");
+    g_free(g_steal_pointer(&seen));
+    seen = read_until(watcher, "ghi");
+    /* That the one who lost it closes changes nothing; that the one who has it does, frees it. */
+    tbx_console_stream_close(writer);
+    assert_no_writing(open, "console-busy", "second");
+    tbx_console_stream_close(taker);
+    write_console(open, "jkl");
+    last = open_as(&harness, TENBOX_CONSOLE_FLAGS_WRITER, "third", NULL);
+    g_assert_nonnull(last);
+    harness_fini(&harness);
+}
+
 /* A reader that sleeps while a megabyte goes by loses the oldest bytes and knows how many. */
 static void test_slow_reader(void)
 {
@@ -149,7 +272,7 @@ static void test_console_edges(void)
     harness_init(&harness);
     id = create_vm(&harness, "one", NULL);
     task = new_task(NULL);
-    tbx_driver_console_open(harness.driver, "one", TRUE, task);
+    tbx_driver_console_open(harness.driver, "one", TENBOX_CONSOLE_FLAGS_NONE, NULL, task);
     g_assert_null(finish_pointer(task, &error));
     assert_error(&error, "vm-not-running", NULL);
 
@@ -336,6 +459,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/local/console/two-readers", test_two_readers);
+    g_test_add_func("/local/console/writer", test_writer);
     g_test_add_func("/local/console/slow-reader", test_slow_reader);
     g_test_add_func("/local/console/credit", test_input_credit);
     g_test_add_func("/local/console/no-credit", test_input_without_credit);
