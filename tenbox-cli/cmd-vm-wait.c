@@ -274,6 +274,7 @@ static void wait_for_all(Wait *self)
         check(g_ptr_array_index(self->subjects, i));
         open_console(g_ptr_array_index(self->subjects, i));
     }
+    g_debug("waiting for %u VMs", self->subjects->len);
     while (!is_over(self))
         g_main_context_iteration(NULL, TRUE);
     /* Consoles that are being opened know their subject. */
