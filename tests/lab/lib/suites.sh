@@ -213,8 +213,11 @@ suite_lab() {
     [ -z "$test_long" ] || set --
     run_lab lab-runtime -- tests/lab/runtime.py "$@"
     run_lab lab --memory 7168 -- tests/lab/hello.sh
+    run_lab lab-daemon -- tests/lab/daemon.sh
     run_tap lab-forward "$root/tests/lab/forward.sh"
-    [ -z "$test_long" ] || run_lab lab-systemd --host systemd -- tests/lab/systemd.sh
+    [ -n "$test_long" ] || return 0
+    run_lab lab-systemd --host systemd -- tests/lab/systemd.sh
+    run_lab lab-daemon-systemd --host systemd -- tests/lab/daemon.sh
 }
 
 suite_lab_arm() {
