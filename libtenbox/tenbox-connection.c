@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "libtenbox/wire/source.h"
+#include "libtenbox/wire/json-guard.h"
 #include "libtenbox/wire/wire-error.h"
 
 /* How many ids of deleted VMs are remembered; they matter only while an answer is on its way. */
@@ -944,6 +945,51 @@ void tenbox_connection_run_doctor_async(TenboxConnection *self, GCancellable *ca
 
 char *tenbox_connection_run_doctor_finish(TenboxConnection *self, GAsyncResult *result,
                                           GError **error)
+{
+    return finish_pointer(self, result, error);
+}
+
+/* ---- anything ----------------------------------------------------------------------------- */
+
+/* NULL when all is well. */
+static GError *check_call(const char *method, const char *path)
+{
+    static const char visible[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                  "-._~:/?@!$&'()*+,;=%[]";
+
+    if (!*method || strspn(method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != strlen(method))
+        return tbx_error_new("field-invalid", "method", "\"%s\" is no HTTP method", method);
+    if (*path != '/' || path[1] == '/' || strspn(path, visible) != strlen(path))
+        return tbx_error_new("field-invalid", "path",
+                             "\"%s\" is no path; it begins with / and everything special in it is "
+                             "percent-encoded",
+                             path);
+    return NULL;
+}
+
+void tenbox_connection_call_async(TenboxConnection *self, const char *method, const char *path,
+                                  const char *body, GCancellable *cancellable,
+                                  GAsyncReadyCallback callback, gpointer user_data)
+{
+    g_return_if_fail(TENBOX_IS_CONNECTION(self) && method && path);
+
+    g_autoptr(GTask) task = tbx_task_new(self, self->driver, cancellable, callback, user_data,
+                                         tenbox_connection_call_async);
+    g_autoptr(JsonObject) object = NULL;
+    GError *error = NULL;
+
+    if (!task)
+        return;
+    error = check_call(method, path);
+    if (!error && body)
+        object = tbx_json_guard_parse_object(body, strlen(body), &error);
+    if (error)
+        g_task_return_error(task, error);
+    else
+        tbx_driver_call(self->driver, method, path, object, tbx_task_inner(task, on_text));
+}
+
+char *tenbox_connection_call_finish(TenboxConnection *self, GAsyncResult *result, GError **error)
 {
     return finish_pointer(self, result, error);
 }

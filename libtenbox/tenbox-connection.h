@@ -650,6 +650,41 @@ TenboxOperation *tenbox_connection_begin_stop_vms_sync(TenboxConnection *self,
                                                        GCancellable *cancellable, GError **error);
 
 /**
+ * tenbox_connection_call_async:
+ * @self: a connection to a daemon
+ * @method: an HTTP method, in capitals
+ * @path: a path and perhaps a query, percent-encoded, such as "/v1/vms?deleted=true"
+ * @body: (nullable): an object, as JSON text
+ * @cancellable: (nullable): withdraws the request
+ * @callback: (scope async): called when it is over
+ * @user_data: for @callback
+ *
+ * Makes a request of the daemon's HTTP interface as it is: for what this library has no function for.
+ *
+ * Errors: what the daemon's problem document says; %TENBOX_ERROR_INVALID_ARGUMENT when @method, @path or
+ * @body is none; %TENBOX_ERROR_UNSUPPORTED where no daemon is behind the connection.
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+void tenbox_connection_call_async(TenboxConnection *self, const char *method, const char *path,
+                                  const char *body, GCancellable *cancellable,
+                                  GAsyncReadyCallback callback, gpointer user_data);
+
+/**
+ * tenbox_connection_call_finish:
+ * @self: a connection
+ * @result: the result
+ * @error: return location
+ *
+ * Returns: (transfer full) (nullable): the body of the answer, "" when it has none
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+char *tenbox_connection_call_finish(TenboxConnection *self, GAsyncResult *result, GError **error);
+
+/**
  * tenbox_connection_list_operations_async:
  * @self: a connection
  * @cancellable: (nullable): withdraws the request

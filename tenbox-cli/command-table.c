@@ -137,6 +137,23 @@ static const CliOption config_show_options[] = {
     {0},
 };
 
+static const CliOption api_options[] = {
+    {"data", 'd', CLI_OPTION_TEXT, NULL, N_("JSON"),
+     N_("the body: an object; @FILE reads a file, - standard input")},
+    {0},
+};
+
+static const CliOption audit_options[] = {
+    {"lines", 'n', CLI_OPTION_NUMBER, "limit", N_("NUMBER"),
+     N_("how many of the newest entries (default 100)"), .minimum = 1, .maximum = 1000},
+    {"since", 0, CLI_OPTION_TEXT, "since", N_("TIME"),
+     N_("leave out what is older, as 2026-01-31T12:00:00Z")},
+    {"failed", 0, CLI_OPTION_FLAG, .summary = N_("only what failed or was refused")},
+    {"filter", 0, CLI_OPTION_LIST, NULL, N_("NAME=VALUE"),
+     N_("only those: actor.uid=1000, subject=NAME, FIELD=VALUE")},
+    {0},
+};
+
 const CliOption cli_global_options[] = {
     {"host", 'H', CLI_OPTION_TEXT, NULL, N_("URI"),
      N_("the daemon to use: unix:///path; local:///folder works without one")},
@@ -600,6 +617,16 @@ const CliCommand cli_commands[] = {
         .run = cli_system_wait_ready,
     },
     {
+        .group = "system",
+        .name = "metrics",
+        .arguments = "",
+        .summary = N_("Print the figures of the daemon and all VMs"),
+        .description = N_("OpenMetrics text, as Prometheus reads it; -o changes nothing."),
+        .examples = {"tenbox system metrics"},
+        .see_also = "vm stats, api",
+        .run = cli_system_metrics,
+    },
+    {
         .group = "config",
         .name = "show",
         .arguments = "",
@@ -701,6 +728,33 @@ const CliCommand cli_commands[] = {
                      "tenbox events -o jsonl"},
         .see_also = "vm wait, operation ls",
         .run = cli_events,
+    },
+    {
+        .name = "audit",
+        .arguments = "",
+        .summary = N_("Show who asked the daemon for what, and what came of it"),
+        .description =
+            N_("Requests that would change something, and all that were refused; oldest first."),
+        .options = audit_options,
+        .examples = {"tenbox audit", "tenbox audit --failed -n 20",
+                     "tenbox audit --filter actor.uid=1000 -o csv"},
+        .see_also = "events, operation ls",
+        .run = cli_audit,
+    },
+    {
+        .name = "api",
+        .arguments = N_("METHOD PATH"),
+        .minimum_arguments = 2,
+        .maximum_arguments = 2,
+        .summary = N_("Make a request of the daemon's HTTP interface"),
+        .description =
+            N_("Prints the answer; a problem becomes an error and its status. The interface is "
+               "described by “tenbox api GET /v1/openapi.json”."),
+        .options = api_options,
+        .examples = {"tenbox api GET /v1/vms", "tenbox api POST /v1/vms/foo:pause",
+                     "tenbox api PATCH /v1/vms/foo --data '{\"description\": \"the first\"}'"},
+        .see_also = "system info",
+        .run = cli_api,
     },
     {
         .name = "completion",

@@ -33,6 +33,11 @@ int cli_vm_console(Cli *cli, const CliCommandLine *line);
 int cli_vm_logs(Cli *cli, const CliCommandLine *line);
 int cli_vm_wait(Cli *cli, const CliCommandLine *line);
 
+/* cmd-api.c */
+int cli_api(Cli *cli, const CliCommandLine *line);
+int cli_audit(Cli *cli, const CliCommandLine *line);
+int cli_system_metrics(Cli *cli, const CliCommandLine *line);
+
 /* cmd-events.c, cmd-operation.c */
 int cli_events(Cli *cli, const CliCommandLine *line);
 int cli_operation_ls(Cli *cli, const CliCommandLine *line);

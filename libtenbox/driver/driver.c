@@ -428,6 +428,13 @@ void tbx_driver_console_open(TbxDriver *self, const char *vm, TenboxConsoleFlags
         self->ops->console_open(self, vm, flags, holder, task);
 }
 
+void tbx_driver_call(TbxDriver *self, const char *method, const char *target, JsonObject *body,
+                     GTask *task)
+{
+    if (READY(call))
+        self->ops->call(self, method, target, body, task);
+}
+
 void tbx_driver_watch(TbxDriver *self, const char *since, GTask *task)
 {
     if (READY(watch))

@@ -222,6 +222,10 @@ typedef struct {
      * (nullable): all up to this position of the journal has been seen; what came after it is pushed
      * first, or an entry of the type TBX_EVENT_RESYNC when that is not known (any more). */
     void (*watch)(TbxDriver *self, const char *since, GTask *task);
+    /* char *, the body of the answer as it came; g_free(). Only where there is HTTP. @target is a path with
+     * its query, percent-encoded; @body is nullable and borrowed. */
+    void (*call)(TbxDriver *self, const char *method, const char *target, JsonObject *body,
+                 GTask *task);
 } TbxDriverOps;
 
 struct _TbxDriver {
@@ -279,6 +283,8 @@ void tbx_driver_vm_log_follow(TbxDriver *self, const char *vm, const char *sourc
 void tbx_driver_vm_statistics(TbxDriver *self, const char *vm, GTask *task);
 void tbx_driver_console_open(TbxDriver *self, const char *vm, TenboxConsoleFlags flags,
                              const char *holder, GTask *task);
+void tbx_driver_call(TbxDriver *self, const char *method, const char *target, JsonObject *body,
+                     GTask *task);
 void tbx_driver_watch(TbxDriver *self, const char *since, GTask *task);
 
 /* ---- the drivers there are ---------------------------------------------------------------- */

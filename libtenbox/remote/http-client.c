@@ -256,6 +256,15 @@ static GError *error_of_answer(Request *request, const TbxHttpAnswer *answer)
                          answer->status, answer->content_type ? answer->content_type : "unknown");
 }
 
+/* For whoever debugs a program: what the daemon's log calls this request. */
+static const char *request_id_of(SoupMessage *message)
+{
+    const char *id =
+        soup_message_headers_get_one(soup_message_get_response_headers(message), "X-Request-Id");
+
+    return id ? id : "unnamed";
+}
+
 static void answer(Request *request)
 {
     g_autoptr(TbxHttpAnswer) answer = g_new0(TbxHttpAnswer, 1);
@@ -263,6 +272,9 @@ static void answer(Request *request)
         soup_message_get_response_headers(request->message), NULL);
 
     answer->status = soup_message_get_status(request->message);
+    g_debug("%s %s: status %u, request %s", soup_message_get_method(request->message),
+            g_uri_get_path(soup_message_get_uri(request->message)), answer->status,
+            request_id_of(request->message));
     answer->content_type = type ? g_ascii_strdown(type, -1) : NULL;
     answer->length = request->body->len;
     g_byte_array_append(request->body, (const guint8 *)"", 1);

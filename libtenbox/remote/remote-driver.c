@@ -258,6 +258,24 @@ static void remote_free(TbxDriver *base)
     g_free(self);
 }
 
+/* Whatever it is: the caller knows. */
+static void answer_text(const TbxHttpAnswer *answer, GTask *task)
+{
+    g_task_return_pointer(task, g_strndup(answer->body, answer->length), g_free);
+}
+
+/* As long as a request may hold the daemon (?wait=), and what any other gets. */
+#define CALL_SECONDS (TBX_OPERATION_WAIT_MAX + TBX_HTTP_ANSWER_SECONDS)
+
+static void remote_call(TbxDriver *base, const char *method, const char *target, JsonObject *body,
+                        GTask *task)
+{
+    TbxHttpRequest request = {
+        .method = method, .target = target, .body = body, .answer_seconds = CALL_SECONDS};
+
+    call_route(base, &request, answer_text, task);
+}
+
 /* ---- operations of the driver -------------------------------------------------------------- */
 
 static void remote_system_get(TbxDriver *base, GTask *task)
@@ -467,6 +485,7 @@ static const TbxDriverOps remote_ops = {
     .vm_log_follow = remote_vm_log_follow,
     .vm_statistics = remote_vm_statistics,
     .console_open = remote_console_open,
+    .call = remote_call,
     .watch = remote_watch,
 };
 

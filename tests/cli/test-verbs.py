@@ -568,6 +568,44 @@ def test_console_options(host):
         equal(console.wait(), 0, "status")
 
 
+def test_api(host):
+    host.create("foo")
+    listed = host.json("api", "GET", "/v1/vms")
+    equal([vm["name"] for vm in listed["items"]], ["foo"], "list")
+    changed = host.json("api", "PATCH", "/v1/vms/foo", "-d", '{"description": "by hand"}')
+    equal(changed["description"], "by hand", "description")
+    host.run("api", "PATCH", "/v1/vms/foo", "-d", "-", text=b'{"description": "by a pipe"}')
+    with open(host.path("files/body"), "w", encoding="utf-8") as stream:
+        stream.write('{"notes": "by a file"}')
+    host.run("api", "PATCH", "/v1/vms/foo", "--data", "@body")
+    foo = host.json("vm", "inspect", "foo")
+    equal((foo["description"], foo["notes"]), ("by a pipe", "by a file"), "what was changed")
+    equal(host.run("api", "GET", "/v1/vms/foo", "-o", "template={{.name}}")[0], "foo\n", "template")
+    equal(host.run("api", "GET", "/healthz")[0], "", "no body")
+    error = host.json("api", "GET", "/v1/vms/nope", "-o", "json", status=3)["error"]
+    equal(error["code"], "vm-not-found", "code")
+    for arguments in (("get", "/v1/vms"), ("GET", "v1/vms"), ("GET", "//x/v1/vms"), ("GET", "/v1/v ms"),
+                      ("PATCH", "/v1/vms/foo", "-d", "[]"), ("PATCH", "/v1/vms/foo", "-d", "{")):
+        check(host.run("api", *arguments, status=None)[1].startswith("tenbox: "), f"{arguments} is refused")
+    contains(host.run("system", "metrics")[0], "# EOF")
+    _, errors = host.run("vm", "inspect", "foo", "--debug")
+    contains(errors, "debug: GET /v1/vms/foo: status 200, request ", "standard error")
+
+
+def test_audit(host):
+    host.create("foo")
+    host.run("vm", "pause", "foo", status=4)
+    rows = host.json("audit", "-o", "json")
+    equal([row["verb"] for row in rows], ["POST /v1/vms", "POST /v1/vms/{}:pause"], "verbs")
+    equal({row["actor"]["uid"] for row in rows}, {os.getuid()}, "actors")
+    equal([row["code"] for row in host.json("audit", "--failed", "-o", "json")], ["vm-not-running"], "failures")
+    equal(len(host.json("audit", "-n", "1", "-o", "json")), 1, "entries")
+    equal(host.json("audit", "--since", "2200-01-01T00:00:00Z", "-o", "json"), [], "entries of the future")
+    host.run("audit", "--since", "yesterday", status=2)
+    equal(len(host.json("audit", "--filter", "code=vm-not-running", "-o", "json")), 1, "filtered")
+    contains(host.run("audit")[0], "vm-not-running")
+
+
 def complete(host, *words, **extra):
     return [line.split("\t")[0] for line in host.run("__complete", *words, **extra)[0].splitlines()]
 
@@ -598,7 +636,7 @@ def test_complete(host):
 
 WITHOUT_DAEMON = [test_settings, test_alias, test_usage_as_document, test_wait_ready]
 WITH_DAEMON = [test_formats, test_terminal, test_names, test_filters, test_confirm, test_set, test_edit, test_wait,
-               test_stats, test_watch, test_operations, test_events, test_follow,
+               test_stats, test_watch, test_operations, test_events, test_follow, test_api, test_audit,
                test_console_writer, test_console_options, test_complete]
 
 if __name__ == "__main__":
