@@ -19,9 +19,10 @@ struct _TbxAutostart {
     GHashTable *vms;
     TbxFileWriter *writer; /* NULL before the beginning */
     char *boot_id;
-    GPtrArray *waiting;  /* of ids, in their order */
-    GSource *timer;      /* the delay of the first of them */
-    char *operation_id;  /* nullable: the start under way */
+    GPtrArray *waiting; /* of ids, in their order */
+    GSource *timer;     /* the delay of the first of them */
+    char *operation_id; /* nullable: the start under way */
+    char *current; /* nullable: of the VM that is being started; it waits until that has ended */
     gboolean is_writing; /* the plan, before the first start */
     grefcount references;
 };
@@ -33,6 +34,7 @@ static void autostart_unref(TbxAutostart *self)
     g_ptr_array_unref(self->waiting);
     g_free(self->boot_id);
     g_free(self->operation_id);
+    g_free(self->current);
     g_free(self);
 }
 
@@ -200,8 +202,7 @@ static gboolean on_delay_over(gpointer user_data)
 
     tbx_source_clear(&self->timer);
     if (can_start(vm)) {
-        g_ptr_array_remove_index(self->waiting, 0);
-        save(self);
+        self->current = g_strdup(tbx_local_vm_get_id(vm));
         is_begun = start(self, vm);
     }
     if (!is_begun && !self->context->is_closed)
@@ -209,11 +210,24 @@ static gboolean on_delay_over(gpointer user_data)
     return G_SOURCE_REMOVE;
 }
 
+/* Takes a VM out of the list; FALSE: it is not in it. */
+static gboolean drop(TbxAutostart *self, const char *id)
+{
+    for (guint i = 0; i < self->waiting->len; i++) {
+        if (g_str_equal(g_ptr_array_index(self->waiting, i), id)) {
+            g_ptr_array_remove_index(self->waiting, i);
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
 /* Goes on with the first VM that can be started. */
 static void go_on(TbxAutostart *self)
 {
-    gboolean is_changed = FALSE;
+    gboolean is_changed = self->current != NULL && drop(self, self->current);
 
+    g_clear_pointer(&self->current, g_free);
     g_clear_pointer(&self->operation_id, g_free);
     while (self->waiting->len > 0) {
         TbxLocalVm *vm = g_hash_table_lookup(self->vms, g_ptr_array_index(self->waiting, 0));
@@ -269,17 +283,11 @@ void tbx_autostart_begin(TbxAutostart *self)
 
 void tbx_autostart_forget(TbxAutostart *self, const char *vm_id)
 {
-    guint index;
-    gboolean is_next;
+    gboolean is_next =
+        self->timer != NULL && g_str_equal(g_ptr_array_index(self->waiting, 0), vm_id);
 
-    for (index = 0; index < self->waiting->len; index++) {
-        if (g_str_equal(g_ptr_array_index(self->waiting, index), vm_id))
-            break;
-    }
-    if (index == self->waiting->len)
+    if (!drop(self, vm_id))
         return;
-    is_next = index == 0 && self->timer != NULL;
-    g_ptr_array_remove_index(self->waiting, index);
     save(self);
     if (is_next) {
         tbx_source_clear(&self->timer);

@@ -112,6 +112,19 @@ void tbx_life_on_start_failed(TbxLocalVm *vm, const GError *error)
         judge(vm, TRUE, tenbox_error_get_code(error));
 }
 
+void tbx_life_owe_start(TbxLocalVm *vm)
+{
+    TbxVmLife *life = &vm->life;
+
+    /* The first start in a row is one with the host, which autostart keeps. */
+    if (!life->is_automatic || life->count == 0 || life->due != NULL)
+        return;
+    life->count--;
+    life->due = g_new0(TbxVmRestart, 1);
+    life->due->reason = g_strdup(vm->last_exit != NULL ? vm->last_exit->reason : "exited");
+    life->due->at = g_get_real_time();
+}
+
 static gboolean on_stable(gpointer user_data)
 {
     TbxLocalVm *vm = user_data;

@@ -143,6 +143,8 @@ void tbx_life_on_running(TbxLocalVm *vm);
 /* An action has been accepted. */
 void tbx_life_on_verb(TbxLocalVm *vm, TenboxVmAction action, gboolean is_automatic);
 void tbx_life_on_definition(TbxLocalVm *vm);
+/* The driver closes while a start is under way that nobody asked for: it is due again. */
+void tbx_life_owe_start(TbxLocalVm *vm);
 /* No timer any more; what is due stays on record. */
 void tbx_life_clear(TbxLocalVm *vm);
 void tbx_life_free(TbxLocalVm *vm);

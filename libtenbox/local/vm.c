@@ -533,6 +533,7 @@ void tbx_local_vm_close(TbxLocalVm *self)
         /* A record of it may be on its way to the disk: the next driver must not take what never ran for
          * a VM that crashed. */
         self->launched_at = 0;
+        tbx_life_owe_start(self);
         tbx_local_vm_save_state(self, NULL, NULL);
     }
     g_clear_pointer(&self->process, tbx_vm_process_free);

@@ -551,6 +551,38 @@ static void test_autostart_delays(void)
     fini(&harness);
 }
 
+/* The daemon ends while it starts something by itself: the next one does it. */
+static void test_closed_while_starting(void)
+{
+    Harness harness;
+
+    init(&harness);
+    make_vm(&harness, "slow", "launch-hang", NO, 1, 0);
+    make_restarting(&harness, "one", NULL, ON_FAILURE);
+    run_ok(&harness, "one", START, FALSE);
+    reboot_host(&harness);
+    wait_state(&harness, "slow", TENBOX_VM_STATE_STARTING);
+    tell_guest(&harness, "one", "@signal 9\n");
+    wait_due(&harness, "one", "killed", 1);
+    advance_clock(1000);
+    wait_count(&harness, "one", 1);
+    harness_close(&harness);
+
+    harness_open(&harness);
+    wait_state(&harness, "slow", TENBOX_VM_STATE_STARTING);
+    g_assert_cmpuint(count_events(&harness, TBX_EVENT_VM_AUTOSTART, "slow"), ==, 1);
+    wait_state(&harness, "one", TENBOX_VM_STATE_RUNNING);
+    wait_count(&harness, "one", 1);
+    /* A start that is withdrawn has had its turn. */
+    run_ok(&harness, "slow", STOP, TRUE);
+    harness_close(&harness);
+    harness_open(&harness);
+    while (g_main_context_iteration(NULL, FALSE)) {
+    }
+    g_assert_cmpuint(count_events(&harness, TBX_EVENT_VM_AUTOSTART, NULL), ==, 0);
+    fini(&harness);
+}
+
 /* boot.json is garbage: VMs are started, once. */
 static void test_bad_boot_file(void)
 {
@@ -858,6 +890,7 @@ int main(int argc, char **argv)
     g_test_add_func("/local/life/due-over-reboot", test_due_over_reboot);
     g_test_add_func("/local/life/autostart", test_autostart);
     g_test_add_func("/local/life/autostart-delays", test_autostart_delays);
+    g_test_add_func("/local/life/closed-while-starting", test_closed_while_starting);
     g_test_add_func("/local/life/bad-boot-file", test_bad_boot_file);
     g_test_add_func("/local/life/host-reboot", test_host_reboot);
     g_test_add_func("/local/life/not-served", test_not_served);
