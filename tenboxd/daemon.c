@@ -247,8 +247,13 @@ static void open_front(TbdDaemon *self)
 static void open_audit(TbdDaemon *self, const char *data_folder)
 {
     g_autoptr(GError) error = NULL;
-    TbdAudit *audit = tbd_audit_open(data_folder, self->settings, &error);
+    TbdAudit *audit = NULL;
 
+    /* VMs that are played have no folder. */
+    if (!g_path_is_absolute(data_folder)) {
+        return;
+    }
+    audit = tbd_audit_open(data_folder, self->settings, &error);
     if (audit == NULL) {
         g_warning("there is no audit log: %s", error->message);
     }
@@ -374,8 +379,9 @@ static gboolean start(TbdDaemon *self, int socket_fd, GError **error)
 
     /* The socket first: it is the quickest way to find out that a daemon lives. Nobody can connect
      * before it listens; who connects to one that a service manager listens on waits until then. */
-    self->listener = socket_fd >= 0 ? tbd_listener_new_inherited(socket_fd, error)
-                                    : tbd_listener_new(self->settings->socket, error);
+    self->listener = socket_fd >= 0
+                         ? tbd_listener_new_inherited(socket_fd, error)
+                         : tbd_listener_new(self->settings->socket, self->settings->group, error);
     if (self->listener == NULL) {
         return FALSE;
     }

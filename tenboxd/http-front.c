@@ -7,6 +7,7 @@
  */
 #include "tenboxd/http-front.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -23,6 +24,7 @@ struct _TbdFront {
     SoupServer *server;
     const TbdSettings *settings;
     TbdLedger *ledger;
+    gid_t group; /* whose members may come in, TBD_NO_GROUP for none */
     GSource *accept_source;
     GSource *pause_source;
     GSource *reap_source; /* while there is anything to time */
@@ -238,6 +240,41 @@ static void turn_away(TbdFront *self, GSocket *socket, const TbdActor *actor, co
     start_reaping(self);
 }
 
+static gboolean is_owner(uid_t uid)
+{
+    return uid == geteuid() || uid == 0;
+}
+
+gboolean tbd_peer_is_owner(TbdPeer *self)
+{
+    return is_owner(self->actor.uid);
+}
+
+/* Whether the process at the other end had @group among its groups when it connected. */
+static gboolean is_member(int fd, const struct ucred *credentials, gid_t group)
+{
+    g_autofree gid_t *groups = NULL;
+    socklen_t length = 0;
+
+    if (credentials->gid == group) {
+        return TRUE;
+    }
+    /* First how many there are, which is no success unless there are none. */
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &length) == 0 || errno != ERANGE) {
+        return FALSE;
+    }
+    groups = g_malloc(length);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &length) != 0) {
+        return FALSE;
+    }
+    for (gsize i = 0; i < length / sizeof(groups[0]); i++) {
+        if (groups[i] == group) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
 /* Who is there, and whether they may come in. */
 static gboolean check_peer(TbdFront *self, GSocket *socket, TbdActor *ret_actor, GError **error)
 {
@@ -250,9 +287,13 @@ static gboolean check_peer(TbdFront *self, GSocket *socket, TbdActor *ret_actor,
         return FALSE;
     }
     *ret_actor = (TbdActor){credentials.uid, credentials.gid, credentials.pid};
-    if (credentials.uid != geteuid() && credentials.uid != 0) {
-        tbx_error_set(error, "forbidden", NULL, "this daemon serves user %u, not user %u",
-                      (guint)geteuid(), (guint)credentials.uid);
+    if (!is_owner(credentials.uid) &&
+        (self->group == TBD_NO_GROUP ||
+         !is_member(g_socket_get_fd(socket), &credentials, self->group))) {
+        tbx_error_set(error, "forbidden", NULL, "this daemon serves user %u%s, not user %u",
+                      (guint)geteuid(),
+                      self->group != TBD_NO_GROUP ? " and the members of the socket's group" : "",
+                      (guint)credentials.uid);
         return FALSE;
     }
     for (GList *link = self->peers.head; link != NULL; link = link->next) {
@@ -425,6 +466,7 @@ TbdFront *tbd_front_new(TbdListener *listener, SoupServer *server, const TbdSett
     self->server = g_object_ref(server);
     self->settings = settings;
     self->ledger = ledger;
+    self->group = tbd_listener_get_group(listener);
     self->remote_address = nowhere();
     g_queue_init(&self->peers);
     g_queue_init(&self->refused);

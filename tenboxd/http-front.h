@@ -75,6 +75,8 @@ void tbd_peer_unref(TbdPeer *self);
 void tbd_peer_set_state(TbdPeer *self, TbdPeerState state);
 /* (transfer none): who is at the other end. */
 const TbdActor *tbd_peer_get_actor(TbdPeer *self);
+/* Whether that is the daemon's own user, or root: others are members of the socket's group. */
+gboolean tbd_peer_is_owner(TbdPeer *self);
 /* Tells the ledger that the request was refused by @error with the id @request_id. */
 void tbd_peer_note_refusal(TbdPeer *self, const GError *error, const char *request_id);
 /* (transfer none): of the request. */

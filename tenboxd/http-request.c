@@ -9,6 +9,7 @@
 #include "tenboxd/http-request.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "libtenbox/wire/json-guard.h"
 #include "libtenbox/wire/source.h"
@@ -25,6 +26,8 @@ struct _TbdRequest {
     JsonObject *body;
     int data;
     TbdActor actor;
+    gboolean is_owner;
+    GArray *fds;               /* nullable: of int, held until the request is over */
     const char *route;         /* nullable: none was found */
     char *code;                /* nullable: of what went wrong */
     gpointer state;            /* the handler's */
@@ -73,6 +76,7 @@ TbdRequest *tbd_request_new(TbdDaemon *daemon, SoupServerMessage *message)
     self->query.source = "console";
     if (tbd_peer_of(message) != NULL) {
         self->actor = *tbd_peer_get_actor(tbd_peer_of(message));
+        self->is_owner = tbd_peer_is_owner(tbd_peer_of(message));
     }
     soup_message_headers_replace(headers, "X-Request-Id", id);
     soup_message_headers_replace(headers, "Connection", "close"); /* see http-front.h */
@@ -97,6 +101,10 @@ void tbd_request_unref(TbdRequest *self)
     g_free(self->query.vm);
     g_clear_pointer(&self->body, json_object_unref);
     g_free(self->code);
+    for (guint i = 0; self->fds != NULL && i < self->fds->len; i++) {
+        close(g_array_index(self->fds, int, i));
+    }
+    g_clear_pointer(&self->fds, g_array_unref);
     stop_watching(self);
     g_object_unref(self->cancellable);
     g_signal_handler_disconnect(self->message, self->finished_handler);
@@ -144,6 +152,19 @@ const TbdQuery *tbd_request_get_query(TbdRequest *self)
 JsonObject *tbd_request_get_body(TbdRequest *self)
 {
     return self->body;
+}
+
+gboolean tbd_request_is_owner(TbdRequest *self)
+{
+    return self->is_owner;
+}
+
+void tbd_request_hold_fd(TbdRequest *self, int fd)
+{
+    if (self->fds == NULL) {
+        self->fds = g_array_new(FALSE, FALSE, sizeof(int));
+    }
+    g_array_append_val(self->fds, fd);
 }
 
 int tbd_request_get_data(TbdRequest *self)

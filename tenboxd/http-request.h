@@ -69,6 +69,10 @@ gboolean tbd_request_get_tags(TbdRequest *self, const char *name, const char **r
                               GError **error);
 /* Whether it is a GET or HEAD whose checked If-None-Match names @etag (nullable). */
 gboolean tbd_request_knows(TbdRequest *self, const char *etag);
+/* Whether the client is the daemon's own user, or root. */
+gboolean tbd_request_is_owner(TbdRequest *self);
+/* Takes @fd, to be closed when the request is over. */
+void tbd_request_hold_fd(TbdRequest *self, int fd);
 /* What the route says in `data`. */
 int tbd_request_get_data(TbdRequest *self);
 /* A place for what a handler needs while its task is under way; it takes it back and frees it. */

@@ -6,6 +6,7 @@
 #include "libtenbox/wire/wire-etag.h"
 #include "libtenbox/wire/wire-vm.h"
 #include "tenboxd/http-handlers.h"
+#include "tenboxd/path-roots.h"
 #include "tenboxd/http-limits.h"
 #include "tenboxd/http-stream.h"
 
@@ -59,12 +60,40 @@ static void on_record(GObject *source, GAsyncResult *result, gpointer user_data)
     reply_record(user_data, result, FALSE);
 }
 
+/* What @path, a member's, names is opened here, where the kernel sees to it that it lies beneath the
+ * folders for it; the driver gets a path that is that open file, whatever @path leads to by then. */
+static gboolean confine_path(TbdRequest *request, char **path, const char *field, GError **error)
+{
+    const TbdSettings *settings = tbd_daemon_get_settings(tbd_request_get_daemon(request));
+    int fd;
+
+    if (*path == NULL) {
+        return TRUE;
+    }
+    fd = tbd_path_roots_open(settings->path_roots, *path, field, error);
+    if (fd < 0) {
+        return FALSE;
+    }
+    tbd_request_hold_fd(request, fd);
+    g_free(*path);
+    *path = g_strdup_printf("/proc/self/fd/%d", fd);
+    return TRUE;
+}
+
+static gboolean confine(TbdRequest *request, TbxVmSpec *spec, GError **error)
+{
+    return tbd_request_is_owner(request) ||
+           (confine_path(request, &spec->kernel, "kernel", error) &&
+            confine_path(request, &spec->initrd, "initrd", error));
+}
+
 void tbd_vms_create(TbdRequest *request)
 {
     GError *error = NULL;
     g_autoptr(TbxVmSpec) spec = tbx_vm_spec_from_json(tbd_request_get_body(request), &error);
 
-    if (spec == NULL || !tbx_vm_spec_validate_create(spec, &error)) {
+    if (spec == NULL || !tbx_vm_spec_validate_create(spec, &error) ||
+        !confine(request, spec, &error)) {
         tbd_request_fail(request, error);
         return;
     }
@@ -91,7 +120,8 @@ void tbd_vm_update(TbdRequest *request)
     g_autoptr(TbxVmSpec) spec = tbx_vm_spec_from_json(tbd_request_get_body(request), &error);
     const char *if_match;
 
-    if (spec == NULL || !tbd_request_get_tags(request, "If-Match", &if_match, &error)) {
+    if (spec == NULL || !tbd_request_get_tags(request, "If-Match", &if_match, &error) ||
+        !confine(request, spec, &error)) {
         tbd_request_fail(request, error);
         return;
     }

@@ -28,6 +28,7 @@ struct _TbdListener {
     GSocket *socket;
     dev_t device; /* of the file we made */
     ino_t inode;
+    gid_t group;
 };
 
 static gboolean open_folder(TbdListener *self, GError **error)
@@ -151,15 +152,24 @@ static gboolean bind_socket(TbdListener *self, const struct sockaddr_un *address
     }
     self->device = status.st_dev;
     self->inode = status.st_ino;
+    if (self->group != TBD_NO_GROUP &&
+        (fchownat(self->folder_fd, self->name, (uid_t)-1, self->group, AT_SYMLINK_NOFOLLOW) != 0 ||
+         fchmodat(self->folder_fd, self->name, 0660, 0) != 0)) {
+        tbx_error_set(error, "forbidden", "socket_group",
+                      "the socket %s cannot be given to group %u: %s", self->path,
+                      (guint)self->group, g_strerror(errno));
+        return FALSE;
+    }
     g_socket_set_blocking(self->socket, FALSE);
     return TRUE;
 }
 
-TbdListener *tbd_listener_new(const char *path, GError **error)
+TbdListener *tbd_listener_new(const char *path, gid_t group, GError **error)
 {
     TbdListener *self = g_new0(TbdListener, 1);
     struct sockaddr_un address;
 
+    self->group = group;
     self->path = g_strdup(path);
     self->name = g_path_get_basename(path);
     self->folder_fd = -1;
@@ -201,11 +211,22 @@ static char *get_bound_path(int fd)
     return g_strndup(address.sun_path, length - offsetof(struct sockaddr_un, sun_path));
 }
 
+/* Who made the socket has said by its mode who may use it. */
+static gid_t get_group(const char *path)
+{
+    struct stat status;
+
+    return lstat(path, &status) == 0 && S_ISSOCK(status.st_mode) && (status.st_mode & S_IWGRP) != 0
+               ? status.st_gid
+               : TBD_NO_GROUP;
+}
+
 TbdListener *tbd_listener_new_inherited(int fd, GError **error)
 {
     TbdListener *self = g_new0(TbdListener, 1);
     g_autoptr(GError) failure = NULL;
 
+    self->group = TBD_NO_GROUP;
     self->folder_fd = -1;
     self->lock_fd = -1;
     if (get_option(fd, SO_DOMAIN) == AF_UNIX && get_option(fd, SO_TYPE) == SOCK_STREAM &&
@@ -220,6 +241,7 @@ TbdListener *tbd_listener_new_inherited(int fd, GError **error)
         tbd_listener_destroy(self);
         return NULL;
     }
+    self->group = get_group(self->path);
     self->name = g_path_get_basename(self->path);
     self->socket = g_socket_new_from_fd(fd, &failure);
     if (self->socket == NULL) {
@@ -247,6 +269,11 @@ GSocket *tbd_listener_get_socket(TbdListener *self)
 const char *tbd_listener_get_path(TbdListener *self)
 {
     return self->path;
+}
+
+gid_t tbd_listener_get_group(TbdListener *self)
+{
+    return self->group;
 }
 
 void tbd_listener_destroy(TbdListener *self)

@@ -11,6 +11,8 @@
 
 #include <gio/gio.h>
 
+#include "tenboxd/settings.h"
+
 G_BEGIN_DECLS
 
 typedef struct _TbdListener TbdListener;
@@ -18,6 +20,7 @@ typedef struct _TbdListener TbdListener;
 /**
  * tbd_listener_new:
  * @path: absolute path of the socket; its folder is made (0700) when it is missing
+ * @group: whose members may use it, too: then its mode is 0660; TBD_NO_GROUP for nobody
  * @error: TENBOX_ERROR_IN_USE when a daemon lives there, TENBOX_ERROR_INVALID_ARGUMENT for a path
  *   that cannot be a socket, TENBOX_ERROR_PERMISSION
  *
@@ -25,7 +28,7 @@ typedef struct _TbdListener TbdListener;
  *
  * Returns: (transfer full): a listener whose socket is bound but does not listen yet
  */
-TbdListener *tbd_listener_new(const char *path, GError **error);
+TbdListener *tbd_listener_new(const char *path, gid_t group, GError **error);
 
 /**
  * tbd_listener_new_inherited:
@@ -42,6 +45,10 @@ gboolean tbd_listener_listen(TbdListener *self, int backlog, GError **error);
 /* (transfer none): not blocking; valid until the listener goes. */
 GSocket *tbd_listener_get_socket(TbdListener *self);
 const char *tbd_listener_get_path(TbdListener *self);
+
+/* The group whose members may use the socket, TBD_NO_GROUP for none. Of one that was inherited it is
+ * what the file's mode says. */
+gid_t tbd_listener_get_group(TbdListener *self);
 
 /* Stops listening and removes the file unless it is another's. Accepts NULL. */
 void tbd_listener_destroy(TbdListener *self);

@@ -5,6 +5,7 @@
  */
 #include "tenboxd/settings.h"
 
+#include <grp.h>
 #include <string.h>
 
 #include "libtenbox/wire/wire-error.h"
@@ -44,6 +45,10 @@ static const Row rows[] = {
      "Where VMs are kept"},
     {"socket", "socket", PLACE(socket), KIND_PATH, TAKES_RESTART, 0, 0, 0, "PATH",
      "Unix socket to listen on"},
+    {"socket_group", "socket-group", PLACE(socket_group), KIND_TEXT, TAKES_RESTART, 0, 0, 0,
+     "GROUP", "Group whose members may use the socket, too"},
+    {"path_roots", "path-roots", PLACE(path_roots), KIND_PATHS, TAKES_RELOAD, 0, 0, 0, "DIR[;DIR…]",
+     "Folders whose files those members may name"},
     {"trash_days", "trash-days", PLACE(trash_days), KIND_NUMBER, TAKES_RESTART, 0, 3650, 7, "DAYS",
      "How long deleted VMs are kept; 0: not at all"},
     {"shutdown_timeout", "shutdown-timeout", PLACE(shutdown_timeout), KIND_NUMBER, TAKES_RELOAD, 1,
@@ -325,7 +330,29 @@ static gboolean read_file(const char *path, GKeyFile *file, gboolean is_optional
     return TRUE;
 }
 
-static gboolean check_together(const TbdSettings *self, GError **error)
+static gboolean find_group(TbdSettings *self, GError **error)
+{
+    guint64 number;
+    struct group *group;
+
+    self->group = TBD_NO_GROUP;
+    if (self->socket_group == NULL) {
+        return TRUE;
+    }
+    group = getgrnam(self->socket_group);
+    if (group != NULL) {
+        self->group = group->gr_gid;
+    } else if (g_ascii_string_to_unsigned(self->socket_group, 10, 0, G_MAXINT32, &number, NULL)) {
+        self->group = (gid_t)number;
+    } else {
+        tbx_error_set(error, "field-invalid", "socket_group",
+                      "socket_group is \"%s\"; there is no group of that name", self->socket_group);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean check_together(TbdSettings *self, GError **error)
 {
     if (self->connections_per_user > self->connections) {
         tbx_error_set(error, "field-invalid", "connections_per_user",
@@ -334,7 +361,7 @@ static gboolean check_together(const TbdSettings *self, GError **error)
                       self->connections_per_user, self->connections);
         return FALSE;
     }
-    return TRUE;
+    return find_group(self, error);
 }
 
 gboolean tbd_settings_load(TbdSettings *self, const char *path, gboolean is_optional,

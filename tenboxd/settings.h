@@ -13,13 +13,19 @@
 
 #include <gio/gio.h>
 #include <json-glib/json-glib.h>
+#include <sys/types.h>
 
 G_BEGIN_DECLS
 
+#define TBD_NO_GROUP ((gid_t)-1)
+
 typedef struct {
     /* Where. */
-    char *data_folder; /* nullable: the user's own */
-    char *socket;      /* nullable: the user's own */
+    char *data_folder;  /* nullable: the user's own */
+    char *socket;       /* nullable: the user's own */
+    char *socket_group; /* nullable: nobody but the owner */
+    char **path_roots;  /* never NULL: folders whose files the group's members may name */
+    gid_t group;        /* what socket_group is called by the kernel; TBD_NO_GROUP for none */
     /* VMs. */
     gint64 trash_days;       /* how long deleted VMs are kept; 0: not at all */
     gint64 shutdown_timeout; /* seconds that guests get when the host shuts down */

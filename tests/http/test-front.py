@@ -352,6 +352,105 @@ def long_socket_path():
             os.close(descriptor)
 
 
+AS_OTHER = """
+import json, socket, sys
+client = socket.socket(socket.AF_UNIX)
+client.connect(sys.argv[1])
+client.sendall(sys.argv[2].encode())
+data = b""
+while piece := client.recv(65536):
+    data += piece
+head, _, body = data.partition(b"\\r\\n\\r\\n")
+print(json.dumps([int(head.split()[1]), json.loads(body)]))
+"""
+
+
+def as_other(daemon, method, target, body=None, groups=()):
+    """A request of the user nobody, with @groups besides; (status, document)."""
+    text = "" if body is None else json.dumps(body)
+    request = (f"{method} {target} HTTP/1.1\r\n{HOST}Content-Type: application/json\r\n"
+               f"Content-Length: {len(text)}\r\n\r\n{text}")
+    run = subprocess.run([sys.executable, "-c", AS_OTHER, daemon.socket_path, request], user=65534, group=65534,
+                         extra_groups=list(groups), capture_output=True, text=True, check=False)
+    if run.returncode != 0:
+        raise PermissionError(run.stderr)
+    return json.loads(run.stdout)
+
+
+@TAP.test
+def other_users():
+    """other users are refused by name, whatever the file's mode is; members of socket_group come in"""
+    if os.geteuid() != 0:
+        raise Skip("only root can be somebody else")
+    group = 4242
+    with Daemon(TENBOXD, FAKE_RUNTIME) as daemon:
+        os.chmod(daemon.folder, 0o711)
+        os.chmod(daemon.socket_path, 0o666)
+        status, problem = as_other(daemon, "GET", "/v1/vms", groups=[group])
+        equal((status, problem["code"]), (403, "forbidden"))
+        assert "not user 65534" in problem["detail"], problem
+        entry = daemon.request("GET", "/v1/audit?limit=1").json()["items"][0]
+        equal((entry["verb"], entry["code"], entry["actor"]["uid"]), ("CONNECTION", "forbidden", 65534))
+    with Daemon(TENBOXD, FAKE_RUNTIME, extra=["--socket-group", str(group)]) as daemon:
+        os.chmod(daemon.folder, 0o711)
+        status = os.stat(daemon.socket_path)
+        equal((stat.S_IMODE(status.st_mode), status.st_gid), (0o660, group))
+        equal(as_other(daemon, "GET", "/v1/vms", groups=[1, group, 2])[0], 200)
+        try:
+            as_other(daemon, "GET", "/v1/vms", groups=[1])
+            raise AssertionError("the socket's mode lets others in")
+        except PermissionError:
+            pass
+        os.chmod(daemon.socket_path, 0o666)
+        equal(as_other(daemon, "GET", "/v1/vms", groups=[1])[0], 403)
+        equal(as_other(daemon, "GET", "/v1/vms")[0], 403)
+        equal(daemon.request("GET", "/v1/vms").status, 200)
+
+
+@TAP.test
+def path_roots():
+    """members of socket_group name files beneath path_roots only, by no link and no dots; owners any"""
+    if os.geteuid() != 0:
+        raise Skip("only root can be somebody else")
+    group = 4242
+    with tempfile.TemporaryDirectory(prefix="tenbox-http-") as folder:
+        root, outside = os.path.join(folder, "root"), os.path.join(folder, "outside")
+        os.makedirs(os.path.join(root, "sub"))
+        for name in (os.path.join(root, "kernel"), os.path.join(root, "sub/kernel"), outside):
+            with open(name, "wb") as file:
+                file.write(b"not really a kernel")
+        os.symlink(outside, os.path.join(root, "link"))
+        os.symlink("../outside", os.path.join(root, "dots"))
+        os.symlink(folder, os.path.join(root, "folder"))
+        os.symlink("sub/kernel", os.path.join(root, "inside"))
+        os.symlink(f"/proc/self/root{outside}", os.path.join(root, "magic"))
+        for roots, rows in [
+                ([], [(os.path.join(root, "kernel"), "forbidden")]),
+                (["--path-roots", f"/nowhere;{root}/"], [
+                    (outside, "forbidden"), (f"{root}/../outside", "forbidden"), (f"{root}x", "forbidden"),
+                    (root, "forbidden"), (f"{root}/link", "forbidden"), (f"{root}/dots", "forbidden"),
+                    (f"{root}/folder/outside", "forbidden"), (f"{root}/magic", "forbidden"),
+                    (f"{root}/missing", "file-unreadable"), (f"{root}/sub", "file-unreadable"),
+                    (f"{root}/kernel", None), (f"{root}/inside", None), (f"{root}//sub/./kernel", None)])]:
+            with Daemon(TENBOXD, FAKE_RUNTIME, extra=["--socket-group", str(group), *roots]) as daemon:
+                os.chmod(daemon.folder, 0o711)
+                for number, (kernel, code) in enumerate(rows):
+                    status, document = as_other(daemon, "POST", "/v1/vms", {"name": f"v{number}", "kernel": kernel},
+                                                groups=[group])
+                    if code is None:
+                        equal(status, 201, (kernel, document))
+                        status, document = as_other(daemon, "PATCH", f"/v1/vms/v{number}", {"initrd": outside},
+                                                    groups=[group])
+                        equal((document["code"], document["field"]), ("forbidden", "initrd"))
+                    else:
+                        equal((document["code"], document["field"]), (code, "kernel"), kernel)
+                equal(daemon.request("POST", "/v1/vms", {"name": "owner", "kernel": outside}).status, 201)
+                equal(daemon.request("GET", "/v1/vms").status, 200)
+                links = f"/proc/{daemon.process.pid}/fd"
+                equal([name for name in map(os.readlink, (os.path.join(links, fd) for fd in os.listdir(links)))
+                       if name.startswith(root)], [], "files that are left open")
+
+
 @TAP.test
 def options():
     """--version, --help, wrong options, readiness for a service manager"""
@@ -423,6 +522,29 @@ def activation():
             equal(process.returncode, 0, log)
             equal("named \"later\"" in log, "later" in variables, log)
             assert os.path.exists(activated.path), "the manager's socket was removed"
+
+
+@TAP.test
+def activation_for_a_group():
+    """a service manager's socket that its group may write to lets the group's members in"""
+    if os.geteuid() != 0:
+        raise Skip("only root can be somebody else")
+    with Activated() as activated:
+        activated.daemon.socket_path = activated.path
+        os.chmod(activated.daemon.folder, 0o711)
+        os.chown(activated.path, -1, 4242)
+        for mode, status in ((0o660, 200), (0o604, 403)):
+            os.chmod(activated.path, mode)
+            with activated.request() as early, early.makefile("rb") as answer:
+                process = activated.start("LISTEN_PID=$$ LISTEN_FDS=1")
+                assert answer.read().startswith(b"HTTP/1.1 200")
+            # That is what the daemon has found; what the file becomes later makes no difference.
+            os.chmod(activated.path, 0o666)
+            equal(as_other(activated.daemon, "GET", "/v1/vms", groups=[4242])[0], status)
+            equal(as_other(activated.daemon, "GET", "/v1/vms", groups=[1])[0], 403)
+            process.terminate()
+            equal(process.wait(), 0)
+            process.stderr.close()
 
 
 @TAP.test

@@ -76,8 +76,10 @@ def bad_values():
             low, high = eval(minimum), eval(maximum)  # pylint: disable=eval-used
             bad = [str(low - 1), str(high + 1), "", "x", "1x", "1.5", "0x10", "99999999999999999999"]
             wanted = f"a number from {low} to {high}"
+        elif kind == "TEXT":
+            bad, wanted = [""], "a name"
         else:
-            bad, wanted = ["relative/path", ""], "an absolute path"
+            bad, wanted = ["relative/path"], "an absolute path"
         for value in bad:
             path = write(os.path.join(daemon.folder, "bad.conf"), f"[daemon]\n{key}={value}\n")
             # A flag would win.
@@ -89,6 +91,7 @@ def bad_values():
             if kind == "NUMBER":
                 text = refused(daemon, f"--{flag}={value}")
                 assert key in text and wanted in text, text
+    assert "there is no group of that name" in refused(daemon, "--socket-group", "no-such-group")
     for text in ["[daemon", "garbage\n", "[daemon]\nno equals sign\n", "\0"]:
         path = write(os.path.join(daemon.folder, "bad.conf"), text)
         assert path in refused(daemon, "--config", path), text
