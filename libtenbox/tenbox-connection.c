@@ -828,6 +828,8 @@ static void on_created(GObject *source, GAsyncResult *result, gpointer user_data
         g_task_return_error(task, error);
         return;
     }
+    /* The VM is there: who withdrew too late has to learn of it. */
+    g_task_set_check_cancellable(task, FALSE);
     TenboxVm *vm = take_document(TENBOX_CONNECTION(source), record);
     if (vm)
         g_task_return_pointer(task, g_object_ref(vm), g_object_unref);

@@ -455,8 +455,8 @@ TenboxVm *tenbox_connection_get_vm_sync(TenboxConnection *self, const char *name
  * @callback: (scope async): called when it is over
  * @user_data: for @callback
  *
- * Makes a VM, stopped. Kernel and initial RAM disk are copied; when it fails nothing is left
- * behind.
+ * Makes a VM, stopped. Kernel and initial RAM disk are copied; when it fails or is withdrawn nothing
+ * is left behind. Who withdraws after the VM was made gets it as if he had not.
  *
  * Errors: %TENBOX_ERROR_EXISTS, %TENBOX_ERROR_INVALID_ARGUMENT, %TENBOX_ERROR_NO_SPACE,
  * %TENBOX_ERROR_UNREACHABLE.

@@ -17,6 +17,9 @@ GTask *tbx_task_new(gpointer source, TbxDriver *driver, GCancellable *cancellabl
     g_autoptr(GTask) task = g_task_new(source, cancellable, callback, user_data);
 
     g_task_set_source_tag(task, tag);
+    /* Who has withdrawn already gets nothing begun, whatever the driver. */
+    if (g_task_return_error_if_cancelled(task))
+        return NULL;
     if (context == driver->home)
         return g_steal_pointer(&task);
     g_task_return_error(

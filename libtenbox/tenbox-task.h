@@ -14,8 +14,8 @@ G_BEGIN_DECLS
  * @driver: the driver behind it
  * @tag: the `_async` function, for the `_finish` function's check
  *
- * Returns: (transfer full) (nullable): a task; %NULL when the call comes from a wrong main context,
- *   which has then been answered with an error
+ * Returns: (transfer full) (nullable): a task; %NULL when the call comes from a wrong main context or
+ *   was withdrawn before it was made, and has then been answered with an error
  */
 GTask *tbx_task_new(gpointer source, TbxDriver *driver, GCancellable *cancellable,
                     GAsyncReadyCallback callback, gpointer user_data, gpointer tag);

@@ -12,7 +12,8 @@ struct _TbxTestConsole {
     grefcount references; /* one for the guest, one for each stream */
     GMainContext *home;
     TbxTestScript *script;
-    void (*input)(const guint8 *data, gsize length, gpointer user_data); /* NULL once over */
+    void (*input)(const guint8 *data, gsize length, gpointer user_data); /* nullable */
+    gboolean is_over;
     gpointer user_data;
     guint64 credit;
     guint8 *ring;
@@ -122,7 +123,7 @@ static void serve_read(Stream *stream)
     if (stream->reading == NULL)
         return;
     bytes = take_output(stream);
-    if (bytes == NULL && stream->console->input != NULL)
+    if (bytes == NULL && !stream->console->is_over)
         return;
     task = take_read(stream);
     g_task_return_pointer(task, bytes != NULL ? bytes : g_bytes_new(NULL, 0),
@@ -232,8 +233,10 @@ static void stream_write(TbxConsoleStream *base, GBytes *bytes, GTask *task)
 
     if (fault == NULL && stream->fault != NULL)
         fault = g_error_copy(stream->fault);
-    if (fault == NULL && console->input == NULL)
+    if (fault == NULL && console->is_over)
         fault = closed_error();
+    if (fault == NULL && console->input == NULL)
+        fault = tbx_error_new("unsupported", NULL, "Nothing can be written to a log");
     if (fault != NULL) {
         g_task_return_error(task, fault);
         g_object_unref(task);
@@ -336,12 +339,45 @@ TbxConsoleStream *tbx_test_console_open_stream(TbxTestConsole *self, TenboxConso
     return &stream->base;
 }
 
+/* Where the last @line_count lines begin. */
+static guint64 find_lines(TbxTestConsole *self, guint line_count)
+{
+    guint64 position = self->written;
+    guint found = 0;
+
+    for (; position > oldest(self); position--) {
+        if (self->ring[(position - 1) % TBX_TEST_CONSOLE_KEPT] == '\n' &&
+            position != self->written && ++found >= line_count)
+            break;
+    }
+    return line_count > 0 ? position : self->written;
+}
+
+TbxConsoleStream *tbx_test_console_follow(TbxTestConsole *self, gint line_count)
+{
+    TbxConsoleStream *stream = tbx_test_console_open_stream(self, TRUE);
+
+    if (line_count >= 0)
+        ((Stream *)stream)->position = find_lines(self, (guint)line_count);
+    return stream;
+}
+
+char *tbx_test_console_dup_text(TbxTestConsole *self, guint line_count)
+{
+    guint64 first = line_count > 0 ? find_lines(self, line_count) : oldest(self);
+    g_autoptr(GString) text = g_string_sized_new((gsize)(self->written - first));
+
+    for (guint64 i = first; i < self->written; i++)
+        g_string_append_c(text, (char)self->ring[i % TBX_TEST_CONSOLE_KEPT]);
+    return g_utf8_make_valid(text->str, (gssize)text->len);
+}
+
 void tbx_test_console_end(TbxTestConsole *self)
 {
     GQueue failed = G_QUEUE_INIT;
     Write *write;
 
-    self->input = NULL;
+    self->is_over = TRUE;
     for (GList *link = self->streams.head; link != NULL; link = link->next) {
         Stream *stream = link->data;
 
@@ -356,7 +392,7 @@ void tbx_test_console_close(TbxTestConsole *self)
 {
     Stream *stream;
 
-    self->input = NULL;
+    self->is_over = TRUE;
     while ((stream = g_queue_peek_head(&self->streams)) != NULL) {
         g_autoptr(TbxConsoleStream) keep = tbx_console_stream_ref(&stream->base);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The serial console of one run of a VM in memory: what its guest has printed, and who reads it.
+ * The serial console of one run of a VM in memory, or a log: what was printed, and who reads it.
  *
  * Counted: streams keep it. The guest's side is whoever made it.
  */
@@ -19,7 +19,7 @@ typedef struct _TbxTestConsole TbxTestConsole;
 /**
  * tbx_test_console_new:
  * @script: a reference is taken
- * @input: called with what streams write
+ * @input: (nullable): called with what streams write; %NULL: a log, to which nothing can be written
  * @credit: how many bytes of input the guest takes; G_MAXUINT64 for all
  */
 TbxTestConsole *tbx_test_console_new(TbxTestScript *script,
@@ -30,6 +30,9 @@ void tbx_test_console_unref(TbxTestConsole *self);
 
 void tbx_test_console_print(TbxTestConsole *self, const void *data, gsize length);
 
+/* (transfer full): all that is kept, made valid UTF-8; the last @line_count lines, 0: all. */
+char *tbx_test_console_dup_text(TbxTestConsole *self, guint line_count);
+
 /* The run is over: streams show what is left and end in order. */
 void tbx_test_console_end(TbxTestConsole *self);
 
@@ -39,5 +42,8 @@ void tbx_test_console_close(TbxTestConsole *self);
 /* (transfer full) (nullable): "console-busy"; see tbx_console_claim_open(). */
 TbxConsoleStream *tbx_test_console_open_stream(TbxTestConsole *self, TenboxConsoleFlags flags,
                                                const char *holder, GError **error);
+
+/* (transfer full): begins with the last @line_count lines, -1: all. */
+TbxConsoleStream *tbx_test_console_follow(TbxTestConsole *self, gint line_count);
 
 G_END_DECLS

@@ -4,8 +4,8 @@
  * is run and no file is touched; what the URI asks for is in test-script.h, what a VM does in test-vm.h.
  *
  * Theory of operation. Every operation of the table makes a Call, which remembers the arguments. A call is
- * either done at once, or after the latency that the URI asks for, or never (hang), in which case the
- * caller's cancellable and the end of the driver still answer it. A fault of the URI or of the VM is its
+ * done in a later turn of the main loop, as it would be by a host, after the latency that the URI asks for, or
+ * never (hang). Until then the caller's cancellable and the end of the driver answer it. A fault of the URI or of the VM is its
  * answer in place of what it would do.
  *
  * Each connection has VMs of its own; who wants to share them has a daemon serve the URI:
@@ -33,9 +33,13 @@
 typedef struct {
     TbxDriver base;
     TbxTestContext context;
-    GHashTable *vms;   /* id → TbxTestVm */
-    GHashTable *names; /* name → id, both of the VM's record or its own copy */
-    GQueue calls;      /* of Call, those that wait */
+    GHashTable *vms;        /* id → TbxTestVm */
+    GHashTable *names;      /* name → id, both of the VM's record or its own copy */
+    GQueue calls;           /* of Call, those that wait */
+    TbxOperation *stopping; /* nullable: the stop of all VMs */
+    TbxActionOptions stop_options;
+    GHashTable *stop_tried; /* ids of VMs that it has asked */
+    gboolean is_stopping_more;
     gboolean is_watched;
     gint64 opened_at;
 } TestDriver;
@@ -136,11 +140,6 @@ static void call_begin(Call *call)
     GCancellable *cancellable = g_task_get_cancellable(call->task);
     gboolean hangs = tbx_test_script_hangs(script, call->operation);
 
-    if (!hangs && script->latency_ms == 0) {
-        call_run(call);
-        call_free(call);
-        return;
-    }
     g_queue_push_tail(&self->calls, call);
     if (!hangs)
         call->timer = tbx_source_timer(self->base.home, script->latency_ms, on_call_time, call);
@@ -192,10 +191,12 @@ static void emit_vm(const char *type, TbxVmRecord *vm, TbxDriver *driver)
         tbx_event_sink_emit(driver->events, type, vm, NULL);
 }
 
+static void stop_more(TestDriver *self);
+
 static void on_operation_changed(TbxOperationRecord *record, gpointer user_data)
 {
     TestDriver *self = user_data;
-    TbxTestVm *vm = g_hash_table_lookup(self->vms, record->vm_id);
+    TbxTestVm *vm = record->vm_id != NULL ? g_hash_table_lookup(self->vms, record->vm_id) : NULL;
 
     if (self->context.is_closed)
         return;
@@ -203,6 +204,8 @@ static void on_operation_changed(TbxOperationRecord *record, gpointer user_data)
         tbx_event_sink_emit(self->base.events, TBX_EVENT_OPERATION_CHANGED, NULL, record);
     if (vm != NULL && !self->context.is_closed)
         tbx_test_vm_publish(vm, TBX_EVENT_VM_CHANGED);
+    if (record->vm_id != NULL && record->ended_at != 0)
+        stop_more(self);
 }
 
 static void on_vm_removed(TbxTestVm *vm, TbxDriver *driver)
@@ -299,6 +302,7 @@ static void test_free(TbxDriver *driver)
 
     g_hash_table_unref(self->vms);
     g_hash_table_unref(self->names);
+    g_hash_table_unref(self->stop_tried);
     tbx_operations_free(self->context.operations);
     tbx_test_script_unref(self->context.script);
     g_free(self);
@@ -486,6 +490,27 @@ static void test_vm_log(TbxDriver *driver, const char *name, const char *source,
     call_begin(call);
 }
 
+static void run_vm_log_follow(Call *call)
+{
+    TbxTestVm *vm = call_find_vm(call);
+
+    if (vm != NULL)
+        g_task_return_pointer(call->task,
+                              tbx_test_vm_follow_log(vm, call->source, (gint)call->number),
+                              (GDestroyNotify)tbx_console_stream_unref);
+}
+
+static void test_vm_log_follow(TbxDriver *driver, const char *name, const char *source,
+                               gint line_count, GTask *task)
+{
+    Call *call = call_new(driver, task, "vm-log-follow", run_vm_log_follow);
+
+    call->name = g_strdup(name);
+    call->source = g_strdup(source);
+    call->number = (guint)line_count;
+    call_begin(call);
+}
+
 static void run_vm_statistics(Call *call)
 {
     TbxTestVm *vm = call_find_vm(call);
@@ -573,6 +598,136 @@ static void test_operation_cancel(TbxDriver *driver, const char *id, GTask *task
     Call *call = call_new(driver, task, "operation-cancel", run_operation_cancel);
 
     call->name = g_strdup(id);
+    call_begin(call);
+}
+
+/* ---- the stop of all VMs ------------------------------------------------------------------ */
+
+/* Whether the stop of all VMs still has to do with @vm: it runs, and has not been asked in vain. */
+static gboolean is_to_stop(TestDriver *self, TbxTestVm *vm)
+{
+    const char *id = tbx_test_vm_get_id(vm);
+
+    return tbx_test_vm_has_process(vm) &&
+           (!g_hash_table_contains(self->stop_tried, id) ||
+            tbx_operations_get_current(self->context.operations, id) != NULL);
+}
+
+/* (transfer full): those of them that are next: of the highest start order. */
+static GPtrArray *list_next_to_stop(TestDriver *self)
+{
+    GPtrArray *next = g_ptr_array_new_with_free_func((GDestroyNotify)tbx_test_vm_unref);
+    gint64 order = -1;
+    GHashTableIter iter;
+    gpointer vm;
+
+    g_hash_table_iter_init(&iter, self->vms);
+    while (g_hash_table_iter_next(&iter, NULL, &vm)) {
+        gint64 its_order = tbx_test_vm_get_record(vm)->start_order;
+
+        if (!is_to_stop(self, vm) || its_order < order)
+            continue;
+        if (its_order > order)
+            g_ptr_array_set_size(next, 0);
+        order = its_order;
+        g_ptr_array_add(next, tbx_test_vm_ref(vm));
+    }
+    return next;
+}
+
+static void end_stopping(TestDriver *self)
+{
+    TbxOperation *operation = g_steal_pointer(&self->stopping);
+    GError *error = NULL;
+    GHashTableIter iter;
+    gpointer vm;
+
+    g_hash_table_iter_init(&iter, self->vms);
+    while (error == NULL && g_hash_table_iter_next(&iter, NULL, &vm)) {
+        if (tbx_test_vm_has_process(vm))
+            error = tbx_error_new("runtime-failed", NULL, "%s could not be stopped",
+                                  tbx_test_vm_get_record(vm)->name);
+    }
+    tbx_operation_end(operation, error);
+}
+
+/* Asks the next VMs; called again whenever an operation of a VM has ended. */
+static void stop_more(TestDriver *self)
+{
+    TbxOperation *operation = self->stopping;
+
+    if (self->is_stopping_more)
+        return;
+    self->is_stopping_more = TRUE;
+    while (operation != NULL && self->stopping == operation && !self->context.is_closed) {
+        g_autoptr(GPtrArray) next = list_next_to_stop(self);
+        gboolean has_begun = FALSE;
+
+        for (guint i = 0; i < next->len && self->stopping == operation; i++) {
+            TbxTestVm *vm = g_ptr_array_index(next, i);
+            const char *id = tbx_test_vm_get_id(vm);
+            g_autoptr(TbxOperationRecord) begun = NULL;
+
+            /* One that is busy is asked when that has ended. */
+            if (!g_hash_table_contains(self->stop_tried, id))
+                begun = tbx_test_vm_begin(vm, TENBOX_VM_ACTION_STOP, &self->stop_options, NULL);
+            if (begun != NULL) {
+                has_begun = TRUE;
+                g_hash_table_add(self->stop_tried, g_strdup(id));
+            }
+        }
+        if (next->len == 0 && self->stopping == operation)
+            end_stopping(self);
+        if (!has_begun)
+            break;
+    }
+    self->is_stopping_more = FALSE;
+}
+
+static gboolean on_stop_pre_empted(TbxOperation *operation, const char *kind, gpointer user_data)
+{
+    return FALSE;
+}
+
+static void on_stop_cancelled(TbxOperation *operation, gpointer user_data)
+{
+    ((TestDriver *)user_data)->stopping = NULL;
+    tbx_operation_end(
+        operation, tbx_error_new("operation-cancelled", NULL, "The stop of all VMs was cancelled"));
+}
+
+static const TbxOperationHandlers stop_handlers = {on_stop_pre_empted, on_stop_cancelled};
+
+static void run_system_stop_vms(Call *call)
+{
+    TestDriver *self = call->driver;
+    GError *error = NULL;
+    TbxOperationRecord *record = NULL;
+    gboolean is_new = self->stopping == NULL;
+    TbxOperation *operation = self->stopping;
+
+    if (is_new)
+        operation = tbx_operations_begin(self->context.operations, NULL, "the host", "stop-vms",
+                                         FALSE, &stop_handlers, self, &error);
+    if (operation != NULL) {
+        g_autofree char *id = g_strdup(tbx_operation_get_id(operation));
+
+        self->stopping = operation;
+        self->stop_options = call->options;
+        g_hash_table_remove_all(self->stop_tried);
+        if (is_new)
+            tbx_operation_announce(operation);
+        stop_more(self);
+        record = tbx_operations_get(self->context.operations, id, &error);
+    }
+    return_operation(call, record, error);
+}
+
+static void test_system_stop_vms(TbxDriver *driver, const TbxActionOptions *options, GTask *task)
+{
+    Call *call = call_new(driver, task, "system-stop-vms", run_system_stop_vms);
+
+    call->options = *options;
     call_begin(call);
 }
 
@@ -675,6 +830,7 @@ static const TbxDriverOps test_ops = {
     .free = test_free,
     .system_get = test_system_get,
     .doctor = test_doctor,
+    .system_stop_vms = test_system_stop_vms,
     .vm_list = test_vm_list,
     .vm_get = test_vm_get,
     .vm_create = test_vm_create,
@@ -684,6 +840,7 @@ static const TbxDriverOps test_ops = {
     .operation_get = test_operation_get,
     .operation_cancel = test_operation_cancel,
     .vm_log = test_vm_log,
+    .vm_log_follow = test_vm_log_follow,
     .vm_statistics = test_vm_statistics,
     .console_open = test_console_open,
     .watch = test_watch,
@@ -706,6 +863,7 @@ TbxDriver *tbx_test_driver_new(const char *uri, const char *path, const char *qu
     tbx_driver_init(&self->base, &test_ops, uri, events);
     self->vms = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, drop_vm);
     self->names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    self->stop_tried = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     self->context = (TbxTestContext){
         .driver = &self->base,
         .script = script,

@@ -9,23 +9,15 @@
 #define MILLISECONDS_MAX 600000
 
 static const char *const operations[] = {
-    "all",           "console-open",
-    "console-read",  "console-write",
-    "delete",        "doctor",
-    "open",          "operation-cancel",
-    "operation-get", "operation-list",
-    "pause",         "reboot",
-    "reset",         "resume",
-    "shutdown",      "start",
-    "stop",          "system-get",
-    "vm-create",     "vm-delete",
-    "vm-get",        "vm-list",
-    "vm-log",        "vm-pause",
-    "vm-reboot",     "vm-reset",
-    "vm-resume",     "vm-shutdown",
-    "vm-start",      "vm-statistics",
-    "vm-stop",       "vm-update",
-    "watch",         NULL,
+    "all",          "open",           "system-get",    "system-stop-vms",
+    "doctor",       "vm-list",        "vm-get",        "vm-create",
+    "vm-update",    "operation-list", "operation-get", "operation-cancel",
+    "vm-log",       "vm-log-follow",  "vm-statistics", "console-open",
+    "console-read", "console-write",  "watch",         "vm-start",
+    "vm-stop",      "vm-shutdown",    "vm-reboot",     "vm-reset",
+    "vm-pause",     "vm-resume",      "vm-delete",     "start",
+    "stop",         "shutdown",       "reboot",        "reset",
+    "pause",        "resume",         "delete",        NULL,
 };
 
 typedef struct {

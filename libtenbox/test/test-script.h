@@ -16,8 +16,8 @@
  *                     OP fails with the error CODE (see docs/errors.md), about FIELD if one is given,
  *                     the first COUNT times (always, if none is given); may be repeated
  *
- * OP is a call: open, system-get, doctor, vm-list, vm-get, vm-create, vm-update, operation-list,
- * operation-get, operation-cancel, vm-log, vm-statistics, console-open, console-read, console-write, watch;
+ * OP is a call: open, system-get, system-stop-vms, doctor, vm-list, vm-get, vm-create, vm-update, operation-list,
+ * operation-get, operation-cancel, vm-log, vm-log-follow, vm-statistics, console-open, console-read, console-write, watch;
  * an action that is refused: vm-start, vm-stop, vm-shutdown, vm-reboot, vm-reset, vm-pause, vm-resume,
  * vm-delete; or an action that is taken on and then fails: start, stop, shutdown, reboot, reset, pause,
  * resume, delete. `all` stands for every one of them but open.

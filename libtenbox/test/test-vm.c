@@ -18,7 +18,6 @@
 #define NO_CREDIT_BYTES  4096
 #define BURST_MAX        (64u * 1024u * 1024u)
 #define REBOOT_TIMEOUT_S 120u
-#define LOG_KEPT         (256u * 1024u)
 #define LINE_MAX_LENGTH  255u
 
 /* What is being done; each but NONE has a timer, or waits for the guest. */
@@ -39,8 +38,8 @@ struct _TbxTestVm {
     TbxVmRecord *record; /* the newest document */
     TbxVmStateCell state;
     TbxTestConsole *console; /* of the present run, nullable */
-    GString *log;            /* what guests have printed */
-    GString *runtime_log;
+    TbxTestConsole *log;     /* what guests have printed, over all runs */
+    TbxTestConsole *runtime_log;
     GString *line; /* the '@' line that is being typed */
     gboolean is_in_line;
     gboolean is_at_line_start;
@@ -116,8 +115,10 @@ static void on_state_changed(gpointer owner, TenboxVmState from, TenboxVmState t
 {
     TbxTestVm *self = owner;
 
-    g_string_append_printf(self->runtime_log, "test: %s -> %s\n", tenbox_vm_state_to_string(from),
-                           tenbox_vm_state_to_string(to));
+    g_autofree char *line = g_strdup_printf("test: %s -> %s\n", tenbox_vm_state_to_string(from),
+                                            tenbox_vm_state_to_string(to));
+
+    tbx_test_console_print(self->runtime_log, line, strlen(line));
     tbx_test_vm_publish(self, TBX_EVENT_VM_STATE);
 }
 
@@ -248,8 +249,8 @@ TbxTestVm *tbx_test_vm_new(TbxTestContext *context, const char *id, const TbxVmS
 
     g_ref_count_init(&self->references);
     self->context = context;
-    self->log = g_string_new(NULL);
-    self->runtime_log = g_string_new(NULL);
+    self->log = tbx_test_console_new(context->script, NULL, NULL, 0);
+    self->runtime_log = tbx_test_console_new(context->script, NULL, NULL, 0);
     self->line = g_string_new(NULL);
     self->draft = tbx_vm_record_new();
     self->draft->id = g_strdup(id);
@@ -281,8 +282,8 @@ void tbx_test_vm_unref(TbxTestVm *self)
     tbx_vm_record_unref(self->record);
     tbx_vm_record_unref(self->draft);
     tbx_vm_record_unref(self->run);
-    g_string_free(self->log, TRUE);
-    g_string_free(self->runtime_log, TRUE);
+    tbx_test_console_unref(self->log);
+    tbx_test_console_unref(self->runtime_log);
     g_string_free(self->line, TRUE);
     g_free(self);
 }
@@ -361,9 +362,7 @@ static void print(TbxTestVm *self, const char *text, gsize length)
 {
     if (self->console == NULL)
         return;
-    g_string_append_len(self->log, text, (gssize)length);
-    if (self->log->len > 2 * LOG_KEPT)
-        g_string_erase(self->log, 0, (gssize)(self->log->len - LOG_KEPT));
+    tbx_test_console_print(self->log, text, length);
     tbx_test_console_print(self->console, text, length);
 }
 
@@ -578,8 +577,11 @@ static void remove_vm(TbxTestVm *self)
     GError *fault = take_fault(self, "delete");
 
     /* It is being removed until nobody can name it any more, so that nothing takes the VM over. */
-    if (fault == NULL)
+    if (fault == NULL) {
         self->context->removed(self, self->context->driver);
+        tbx_test_console_end(self->log);
+        tbx_test_console_end(self->runtime_log);
+    }
     end_action(self, fault);
 }
 
@@ -820,28 +822,23 @@ void tbx_test_vm_close(TbxTestVm *self)
     tbx_source_clear(&self->guest);
     if (self->console != NULL)
         tbx_test_console_close(self->console);
+    tbx_test_console_close(self->log);
+    tbx_test_console_close(self->runtime_log);
 }
 
-static char *last_lines(const char *text, guint line_count)
+static TbxTestConsole *pick_log(TbxTestVm *self, const char *source)
 {
-    const char *end = text + strlen(text);
-    const char *from = end;
-
-    if (line_count == 0)
-        return g_strdup(text);
-    for (guint found = 0; from > text; from--) {
-        if (from[-1] == '\n' && from != end && ++found == line_count)
-            break;
-    }
-    return g_strdup(from);
+    return g_str_equal(source, "console") ? self->log : self->runtime_log;
 }
 
 char *tbx_test_vm_read_log(TbxTestVm *self, const char *source, guint line_count)
 {
-    GString *log = g_str_equal(source, "console") ? self->log : self->runtime_log;
-    g_autofree char *text = g_utf8_make_valid(log->str, (gssize)log->len);
+    return tbx_test_console_dup_text(pick_log(self, source), line_count);
+}
 
-    return last_lines(text, line_count);
+TbxConsoleStream *tbx_test_vm_follow_log(TbxTestVm *self, const char *source, gint line_count)
+{
+    return tbx_test_console_follow(pick_log(self, source), line_count);
 }
 
 char *tbx_test_vm_get_statistics(TbxTestVm *self, GError **error)

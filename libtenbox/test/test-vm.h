@@ -80,6 +80,9 @@ gboolean tbx_test_vm_check_spec(const TbxVmSpec *spec, GError **error);
 /* (transfer full): the last @line_count lines, 0: all. */
 char *tbx_test_vm_read_log(TbxTestVm *self, const char *source, guint line_count);
 
+/* (transfer full): the last @line_count lines (-1: all), then what comes until the VM is gone. */
+TbxConsoleStream *tbx_test_vm_follow_log(TbxTestVm *self, const char *source, gint line_count);
+
 /* (transfer full) (nullable): JSON text; "vm-not-running". */
 char *tbx_test_vm_get_statistics(TbxTestVm *self, GError **error);
 

@@ -22,5 +22,6 @@ int main(int argc, char **argv)
     }
     add_life_cases();
     add_console_cases();
+    add_cancellation_cases();
     return g_test_run();
 }
