@@ -355,7 +355,8 @@ static guint64 find_lines(TbxTestConsole *self, guint line_count)
 
 TbxConsoleStream *tbx_test_console_follow(TbxTestConsole *self, gint line_count)
 {
-    TbxConsoleStream *stream = tbx_test_console_open_stream(self, TRUE);
+    TbxConsoleStream *stream =
+        tbx_test_console_open_stream(self, TENBOX_CONSOLE_FLAGS_READ_ONLY, NULL, NULL);
 
     if (line_count >= 0)
         ((Stream *)stream)->position = find_lines(self, (guint)line_count);
