@@ -72,6 +72,7 @@ typedef enum {
  * @TENBOX_OPERATION_STATE_DONE: ended as asked
  * @TENBOX_OPERATION_STATE_FAILED: ended with an error
  * @TENBOX_OPERATION_STATE_CANCELLED: withdrawn
+ * @TENBOX_OPERATION_STATE_INTERRUPTED: the daemon ended while it ran; look at the VM to see how far it came
  *
  * How far an operation is.
  *
@@ -83,6 +84,7 @@ typedef enum {
     TENBOX_OPERATION_STATE_DONE,
     TENBOX_OPERATION_STATE_FAILED,
     TENBOX_OPERATION_STATE_CANCELLED,
+    TENBOX_OPERATION_STATE_INTERRUPTED,
 } TenboxOperationState;
 
 /**

@@ -5,6 +5,8 @@
  */
 #include "libtenbox/tenbox-internal.h"
 
+#include <string.h>
+
 #include "libtenbox/wire/json-guard.h"
 #include "libtenbox/wire/wire-error.h"
 
@@ -24,6 +26,8 @@ enum {
     PROPERTY_KIND,
     PROPERTY_VM_ID,
     PROPERTY_STATE,
+    PROPERTY_STAGE,
+    PROPERTY_PERCENT,
 };
 
 static void tenbox_operation_get_property(GObject *object, guint property_id, GValue *value,
@@ -36,6 +40,8 @@ static void tenbox_operation_get_property(GObject *object, guint property_id, GV
     case PROPERTY_KIND: g_value_set_string(value, self->record->kind); break;
     case PROPERTY_VM_ID: g_value_set_string(value, self->record->vm_id); break;
     case PROPERTY_STATE: g_value_set_enum(value, self->record->state); break;
+    case PROPERTY_STAGE: g_value_set_string(value, tenbox_operation_get_stage(self)); break;
+    case PROPERTY_PERCENT: g_value_set_int(value, tenbox_operation_get_percent(self)); break;
     default: G_OBJECT_WARN_INVALID_PROPERTY_ID(object, property_id, spec);
     }
 }
@@ -44,6 +50,7 @@ static void tenbox_operation_finalize(GObject *object)
 {
     TenboxOperation *self = TENBOX_OPERATION(object);
 
+    tbx_event_sink_remove_observer(self->driver->events, self);
     tbx_operation_record_unref(self->record);
     tbx_driver_unref(self->driver);
     G_OBJECT_CLASS(tenbox_operation_parent_class)->finalize(object);
@@ -66,10 +73,45 @@ static void tenbox_operation_class_init(TenboxOperationClass *class)
                                     g_param_spec_enum("state", NULL, NULL,
                                                       TENBOX_TYPE_OPERATION_STATE,
                                                       TENBOX_OPERATION_STATE_UNKNOWN, flags));
+    g_object_class_install_property(object_class, PROPERTY_STAGE,
+                                    g_param_spec_string("stage", NULL, NULL, NULL, flags));
+    g_object_class_install_property(object_class, PROPERTY_PERCENT,
+                                    g_param_spec_int("percent", NULL, NULL, -1, 100, -1, flags));
 }
 
 static void tenbox_operation_init(TenboxOperation *self)
 {
+}
+
+/* @record: (transfer full). What ended does not change any more, and is not overtaken. */
+static void take_record(TenboxOperation *self, TbxOperationRecord *record)
+{
+    g_autoptr(TbxOperationRecord) before = self->record;
+
+    if (before->ended_at != 0 && record->ended_at == 0) {
+        tbx_operation_record_unref(record);
+        g_steal_pointer(&before);
+        return;
+    }
+    const TbxOperationProgress *was = before->progress, *now = record->progress;
+    self->record = record;
+    if (before->state != record->state)
+        g_object_notify(G_OBJECT(self), "state");
+    if (g_strcmp0(was ? was->stage : NULL, now ? now->stage : NULL) != 0)
+        g_object_notify(G_OBJECT(self), "stage");
+    if ((was ? was->percent : -1) != (now ? now->percent : -1))
+        g_object_notify(G_OBJECT(self), "percent");
+}
+
+/* What a watch brings. */
+static void on_event(TbxEventRecord *event, gpointer user_data)
+{
+    TenboxOperation *self = user_data;
+
+    if (event->operation && strcmp(event->operation->id, self->record->id) == 0) {
+        G_GNUC_UNUSED g_autoptr(TenboxOperation) keep = g_object_ref(self);
+        take_record(self, tbx_operation_record_ref(event->operation));
+    }
 }
 
 TenboxOperation *tbx_operation_new(TbxDriver *driver, TbxOperationRecord *record)
@@ -78,17 +120,8 @@ TenboxOperation *tbx_operation_new(TbxDriver *driver, TbxOperationRecord *record
 
     self->driver = tbx_driver_ref(driver);
     self->record = tbx_operation_record_ref(record);
+    tbx_event_sink_add_observer(driver->events, on_event, self);
     return self;
-}
-
-static void take_record(TenboxOperation *self, TbxOperationRecord *record)
-{
-    gboolean differs = self->record->state != record->state;
-
-    tbx_operation_record_unref(self->record);
-    self->record = record;
-    if (differs)
-        g_object_notify(G_OBJECT(self), "state");
 }
 
 const char *tenbox_operation_get_id(TenboxOperation *self)
@@ -126,6 +159,55 @@ const GError *tenbox_operation_get_error(TenboxOperation *self)
     return self->record->error;
 }
 
+const char *tenbox_operation_get_stage(TenboxOperation *self)
+{
+    g_return_val_if_fail(TENBOX_IS_OPERATION(self), NULL);
+
+    return self->record->progress ? self->record->progress->stage : NULL;
+}
+
+int tenbox_operation_get_percent(TenboxOperation *self)
+{
+    g_return_val_if_fail(TENBOX_IS_OPERATION(self), -1);
+
+    return self->record->progress ? (int)CLAMP(self->record->progress->percent, -1, 100) : -1;
+}
+
+gint64 tenbox_operation_get_done_bytes(TenboxOperation *self)
+{
+    g_return_val_if_fail(TENBOX_IS_OPERATION(self), -1);
+
+    return self->record->progress ? self->record->progress->done_bytes : -1;
+}
+
+gint64 tenbox_operation_get_total_bytes(TenboxOperation *self)
+{
+    g_return_val_if_fail(TENBOX_IS_OPERATION(self), -1);
+
+    return self->record->progress ? self->record->progress->total_bytes : -1;
+}
+
+gint64 tenbox_operation_get_created_at(TenboxOperation *self)
+{
+    g_return_val_if_fail(TENBOX_IS_OPERATION(self), 0);
+
+    return self->record->created_at;
+}
+
+gint64 tenbox_operation_get_begun_at(TenboxOperation *self)
+{
+    g_return_val_if_fail(TENBOX_IS_OPERATION(self), 0);
+
+    return self->record->begun_at;
+}
+
+gint64 tenbox_operation_get_ended_at(TenboxOperation *self)
+{
+    g_return_val_if_fail(TENBOX_IS_OPERATION(self), 0);
+
+    return self->record->ended_at;
+}
+
 char *tenbox_operation_dup_json(TenboxOperation *self)
 {
     g_return_val_if_fail(TENBOX_IS_OPERATION(self), NULL);
@@ -159,6 +241,11 @@ static gboolean answer_ended(GTask *task, const TbxOperationRecord *record)
         error = record->error ? g_error_copy(record->error)
                               : tbx_error_new("operation-cancelled", NULL,
                                               "the operation was withdrawn by another request");
+        break;
+    case TENBOX_OPERATION_STATE_INTERRUPTED:
+        error = record->error ? g_error_copy(record->error)
+                              : tbx_error_new("operation-interrupted", NULL,
+                                              "the daemon ended while the operation ran");
         break;
     default:
         /* A state of a newer daemon counts as ended when the document says when it ended. */

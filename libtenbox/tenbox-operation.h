@@ -3,7 +3,7 @@
  * A handle on something that takes time: a start, a stop, a deletion…
  *
  * The driver runs it whether or not anybody holds this handle. The handle shows what was last
- * learned: at its making, and when a wait ends.
+ * learned: at its making, when a wait ends, and by each event of a watch on its connection.
  */
 #pragma once
 
@@ -24,6 +24,22 @@ G_BEGIN_DECLS
  */
 TENBOX_AVAILABLE_IN_0_1
 G_DECLARE_FINAL_TYPE(TenboxOperation, tenbox_operation, TENBOX, OPERATION, GObject)
+
+/**
+ * TenboxOperation:stage: (getter get_stage)
+ *
+ * What is being done now.
+ *
+ * Since: 0.1
+ */
+
+/**
+ * TenboxOperation:percent: (getter get_percent)
+ *
+ * How far the stage is, -1 when that is not known.
+ *
+ * Since: 0.1
+ */
 
 /**
  * TenboxOperation:id: (getter get_id)
@@ -112,6 +128,86 @@ TenboxOperationState tenbox_operation_get_state(TenboxOperation *self);
  */
 TENBOX_AVAILABLE_IN_0_1
 const GError *tenbox_operation_get_error(TenboxOperation *self);
+
+/**
+ * tenbox_operation_get_stage:
+ * @self: an operation
+ *
+ * What is being done now, as a word such as "launching", "asking-guest", "removing-files"; the list
+ * grows. With a watch on the connection it follows by itself, and `notify::stage` tells.
+ *
+ * Returns: (transfer none) (nullable): the word; owned by @self, valid until the next notification
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+const char *tenbox_operation_get_stage(TenboxOperation *self);
+
+/**
+ * tenbox_operation_get_percent:
+ * @self: an operation
+ *
+ * Returns: how far the stage is, 0 to 100; -1 when that is not known
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+int tenbox_operation_get_percent(TenboxOperation *self);
+
+/**
+ * tenbox_operation_get_done_bytes:
+ * @self: an operation
+ *
+ * Returns: how many bytes have been copied, -1 when none are to be
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+gint64 tenbox_operation_get_done_bytes(TenboxOperation *self);
+
+/**
+ * tenbox_operation_get_total_bytes:
+ * @self: an operation
+ *
+ * Returns: how many there are to be copied, -1 when that is not known
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+gint64 tenbox_operation_get_total_bytes(TenboxOperation *self);
+
+/**
+ * tenbox_operation_get_created_at:
+ * @self: an operation
+ *
+ * Returns: when it was asked for, in microseconds since 1970-01-01 UTC
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+gint64 tenbox_operation_get_created_at(TenboxOperation *self);
+
+/**
+ * tenbox_operation_get_begun_at:
+ * @self: an operation
+ *
+ * Returns: when the work began, as above; 0 when it has not, or that is not known
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+gint64 tenbox_operation_get_begun_at(TenboxOperation *self);
+
+/**
+ * tenbox_operation_get_ended_at:
+ * @self: an operation
+ *
+ * Returns: when it ended, as above; 0 when it has not
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+gint64 tenbox_operation_get_ended_at(TenboxOperation *self);
 
 /**
  * tenbox_operation_dup_json:

@@ -19,7 +19,13 @@ struct _TbxEventSink {
     gpointer user_data;
     TbxJournal *journal; /* NULL until somebody wants it */
     char *position;      /* nullable */
+    GArray *observers;   /* nullable: of Observer */
 };
+
+typedef struct {
+    void (*function)(TbxEventRecord *event, gpointer user_data);
+    gpointer user_data;
+} Observer;
 
 TbxEventSink *tbx_event_sink_new(const TbxEventSinkHandlers *handlers, gpointer user_data)
 {
@@ -41,6 +47,7 @@ void tbx_event_sink_unref(TbxEventSink *self)
 {
     if (self && g_ref_count_dec(&self->references)) {
         tbx_journal_free(self->journal);
+        g_clear_pointer(&self->observers, g_array_unref);
         g_free(self->position);
         g_free(self);
     }
@@ -112,6 +119,36 @@ char *tbx_event_sink_dup_position(TbxEventSink *self)
     return g_strdup(self->position);
 }
 
+static gboolean is_observing(TbxEventSink *self, gpointer user_data)
+{
+    for (guint i = 0; i < self->observers->len; i++) {
+        if (g_array_index(self->observers, Observer, i).user_data == user_data)
+            return TRUE;
+    }
+    return FALSE;
+}
+
+void tbx_event_sink_add_observer(TbxEventSink *self,
+                                 void (*function)(TbxEventRecord *event, gpointer user_data),
+                                 gpointer user_data)
+{
+    Observer observer = {function, user_data};
+
+    if (!self->observers)
+        self->observers = g_array_new(FALSE, FALSE, sizeof(Observer));
+    g_array_append_val(self->observers, observer);
+}
+
+void tbx_event_sink_remove_observer(TbxEventSink *self, gpointer user_data)
+{
+    for (guint i = 0; self->observers && i < self->observers->len; i++) {
+        if (g_array_index(self->observers, Observer, i).user_data == user_data) {
+            g_array_remove_index_fast(self->observers, i);
+            return;
+        }
+    }
+}
+
 void tbx_event_sink_forward(TbxEventSink *self, TbxEventRecord *event)
 {
     G_GNUC_UNUSED g_autoptr(TbxEventSink) keep = tbx_event_sink_ref(self);
@@ -119,6 +156,13 @@ void tbx_event_sink_forward(TbxEventSink *self, TbxEventRecord *event)
         g_strdup_printf("%s:%" G_GINT64_FORMAT, event->epoch, event->sequence);
 
     tbx_event_sink_set_position(self, position);
+    /* Who hears of it may let go of others, and then the array is another. */
+    g_autoptr(GArray) observers = self->observers ? g_array_copy(self->observers) : NULL;
+    for (guint i = 0; observers && i < observers->len; i++) {
+        Observer *observer = &g_array_index(observers, Observer, i);
+        if (is_observing(self, observer->user_data))
+            observer->function(event, observer->user_data);
+    }
     if (self->handlers)
         self->handlers->event(event, self->user_data);
 }

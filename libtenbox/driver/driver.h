@@ -88,6 +88,13 @@ void tbx_event_sink_set_position(TbxEventSink *self, const char *position);
  * watch. */
 char *tbx_event_sink_dup_position(TbxEventSink *self);
 
+/* Somebody else who wants to see each event, before the handlers do, until it is removed. Observers
+ * may add and remove any. */
+void tbx_event_sink_add_observer(TbxEventSink *self,
+                                 void (*function)(TbxEventRecord *event, gpointer user_data),
+                                 gpointer user_data);
+void tbx_event_sink_remove_observer(TbxEventSink *self, gpointer user_data);
+
 /* The source of events is gone; see TbxEventSinkHandlers.lost. */
 void tbx_event_sink_lost(TbxEventSink *self, const GError *error);
 

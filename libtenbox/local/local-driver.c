@@ -142,6 +142,12 @@ static void local_open(TbxDriver *driver, GTask *task)
         g_object_unref(task);
         return;
     }
+    /* Without it there is no history, and that is all. */
+    if (!tbx_operations_remember(self->context.operations,
+                                 tbx_registry_get_folder(self->context.registry), &error)) {
+        g_warning("operations are not remembered: %s", error->message);
+        g_clear_error(&error);
+    }
     self->opened_at = g_get_real_time();
     self->opening = task;
     for (guint i = 0; i < ids->len; i++)

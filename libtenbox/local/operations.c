@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "libtenbox/local/operations.h"
 
+#include "libtenbox/local/line-log.h"
 #include "libtenbox/local/sources.h"
 #include "libtenbox/wire/wire-error.h"
 
@@ -11,6 +12,8 @@ struct _TbxOperation {
     gpointer user_data;
     gint64 ended;   /* by operations->now(), 0 = running */
     GQueue waiters; /* of Waiter */
+    gboolean is_announced;
+    GSource *telling; /* nullable: progress that was not announced yet */
 };
 
 typedef struct {
@@ -28,8 +31,14 @@ struct _TbxOperations {
     GHashTable *by_id; /* id → TbxOperation, owned */
     GHashTable *by_vm; /* vm id → TbxOperation that runs */
     GQueue history;    /* of TbxOperation, oldest first */
+    TbxLineLog *log;   /* nullable */
     gboolean is_closed;
 };
+
+/* One file has all that is kept, several times over. */
+#define LOG_SIZE_MAX (1024 * 1024)
+/* Between two announcements of how far it is: what takes no time is not worth one. */
+#define PROGRESS_MS  100
 
 /* An operation on the host as a whole takes the place of one more VM, which has no name. */
 static const char *key_of(const char *vm_id)
@@ -66,6 +75,7 @@ static void waiter_give_up(Waiter *waiter)
 
 static void operation_free(TbxOperation *operation)
 {
+    tbx_source_clear(&operation->telling);
     tbx_operation_record_unref(operation->record);
     g_free(operation);
 }
@@ -88,6 +98,8 @@ TbxOperations *tbx_operations_new(void (*changed)(TbxOperationRecord *record, gp
 void tbx_operations_close(TbxOperations *self)
 {
     self->is_closed = TRUE;
+    /* The folder may be another's soon. */
+    g_clear_pointer(&self->log, tbx_line_log_free);
     for (GList *link = self->history.head; link != NULL; link = link->next) {
         TbxOperation *operation = link->data;
         Waiter *waiter;
@@ -158,6 +170,15 @@ TbxOperation *tbx_operations_begin(TbxOperations *self, const char *vm_id, const
                                    const TbxOperationHandlers *handlers, gpointer user_data,
                                    GError **error)
 {
+    return tbx_operations_begin_as(self, NULL, vm_id, vm_name, kind, pre_empt, handlers, user_data,
+                                   error);
+}
+
+TbxOperation *tbx_operations_begin_as(TbxOperations *self, const char *id, const char *vm_id,
+                                      const char *vm_name, const char *kind, gboolean pre_empt,
+                                      const TbxOperationHandlers *handlers, gpointer user_data,
+                                      GError **error)
+{
     TbxOperation *operation = g_hash_table_lookup(self->by_vm, key_of(vm_id));
 
     if (operation != NULL && !self->is_closed &&
@@ -179,11 +200,14 @@ TbxOperation *tbx_operations_begin(TbxOperations *self, const char *vm_id, const
     operation->handlers = handlers;
     operation->user_data = user_data;
     operation->record = tbx_operation_record_new();
-    operation->record->id = g_uuid_string_random();
+    operation->record->id = id != NULL && !g_hash_table_contains(self->by_id, id)
+                                ? g_strdup(id)
+                                : g_uuid_string_random();
     operation->record->kind = g_strdup(kind);
     operation->record->vm_id = g_strdup(vm_id);
     operation->record->state = TENBOX_OPERATION_STATE_RUNNING;
     operation->record->created_at = g_get_real_time();
+    operation->record->begun_at = operation->record->created_at;
     g_hash_table_insert(self->by_id, operation->record->id, operation);
     g_hash_table_insert(self->by_vm, (gpointer)key_of(operation->record->vm_id), operation);
     g_queue_push_tail(&self->history, operation);
@@ -191,11 +215,112 @@ TbxOperation *tbx_operations_begin(TbxOperations *self, const char *vm_id, const
     return operation;
 }
 
+/* ---- across restarts ---------------------------------------------------------------------- */
+
+static void write_record(TbxOperations *self, TbxOperationRecord *record)
+{
+    g_autoptr(JsonObject) object = NULL;
+
+    if (self->log == NULL)
+        return;
+    object = tbx_operation_record_to_json(record);
+    tbx_line_log_append(self->log, object);
+}
+
+/* A new file: what runs must be in it, or nobody would hear that it was interrupted. */
+static void carry_running(TbxLineLog *log, gpointer user_data)
+{
+    TbxOperations *self = user_data;
+
+    for (GList *link = self->history.head; link != NULL; link = link->next) {
+        TbxOperation *operation = link->data;
+
+        if (operation->ended == 0 && operation->is_announced)
+            write_record(self, operation->record);
+    }
+}
+
+/* A later line about the same operation takes the place of the earlier. */
+static void load_line(JsonObject *line, gpointer user_data)
+{
+    TbxOperations *self = user_data;
+    TbxOperationRecord *record = tbx_operation_record_from_json(line, NULL);
+    TbxOperation *operation = record != NULL ? g_hash_table_lookup(self->by_id, record->id) : NULL;
+
+    if (record == NULL)
+        return;
+    if (operation != NULL) {
+        g_hash_table_steal(self->by_id, operation->record->id);
+        tbx_operation_record_unref(operation->record);
+    } else {
+        operation = g_new0(TbxOperation, 1);
+        operation->operations = self;
+        g_queue_push_tail(&self->history, operation);
+    }
+    operation->record = record;
+    operation->is_announced = TRUE;
+    g_hash_table_insert(self->by_id, record->id, operation);
+}
+
+/* What was loaded has ended, by itself or with the process; when is told by a clock that may have been
+ * set since, so an age is at least none and at most what is kept. */
+static void settle_loaded(TbxOperations *self, TbxOperation *operation)
+{
+    gint64 now = g_get_real_time();
+    gboolean is_running = operation->record->state == TENBOX_OPERATION_STATE_RUNNING;
+    gint64 age;
+
+    if (is_running) {
+        TbxOperationRecord *record = tbx_operation_record_copy(operation->record);
+
+        record->state = TENBOX_OPERATION_STATE_INTERRUPTED;
+        record->ended_at = MAX(now, record->created_at);
+        record->error = tbx_error_new(
+            "operation-interrupted", NULL,
+            "The daemon ended while the %s ran; the VM shows how far it came", record->kind);
+        g_hash_table_steal(self->by_id, operation->record->id);
+        tbx_operation_record_unref(operation->record);
+        operation->record = record;
+        g_hash_table_insert(self->by_id, record->id, operation);
+    }
+    age = CLAMP(now - operation->record->ended_at, 0, TBX_OPERATIONS_KEPT_USEC + 1);
+    operation->ended = self->now() - age;
+    if (operation->ended == 0)
+        operation->ended = -1;
+    if (is_running)
+        write_record(self, operation->record);
+}
+
+gboolean tbx_operations_remember(TbxOperations *self, const char *folder, GError **error)
+{
+    static const TbxLineLogHandlers handlers = {load_line, carry_running};
+    GQueue interrupted = G_QUEUE_INIT;
+
+    self->log =
+        tbx_line_log_open(folder, TBX_OPERATIONS_FILE, LOG_SIZE_MAX, &handlers, self, error);
+    /* What is interrupted ended last, and is the last to be forgotten. */
+    for (guint count = self->history.length; count > 0; count--) {
+        TbxOperation *operation = g_queue_pop_head(&self->history);
+        gboolean is_interrupted = operation->record->state == TENBOX_OPERATION_STATE_RUNNING;
+
+        settle_loaded(self, operation);
+        g_queue_push_tail(is_interrupted ? &interrupted : &self->history, operation);
+    }
+    while (interrupted.head != NULL)
+        g_queue_push_tail_link(&self->history, g_queue_pop_head_link(&interrupted));
+    prune(self);
+    return self->log != NULL;
+}
+
+/* ---- one operation ------------------------------------------------------------------------ */
+
 void tbx_operation_announce(TbxOperation *operation)
 {
     TbxOperations *self = operation->operations;
     g_autoptr(TbxOperationRecord) shown = tbx_operation_record_ref(operation->record);
 
+    operation->is_announced = TRUE;
+    write_record(self, shown);
     self->changed(shown, self->user_data);
 }
 
@@ -209,6 +334,39 @@ static void replace_record(TbxOperation *operation, TbxOperationRecord *record)
     tbx_operation_record_unref(operation->record);
     operation->record = record;
     g_hash_table_insert(self->by_id, record->id, operation);
+}
+
+static gboolean on_tell(gpointer user_data)
+{
+    TbxOperation *operation = user_data;
+    TbxOperations *self = operation->operations;
+    g_autoptr(TbxOperationRecord) shown = tbx_operation_record_ref(operation->record);
+
+    tbx_source_clear(&operation->telling);
+    if (!self->is_closed && operation->is_announced)
+        self->changed(shown, self->user_data);
+    return G_SOURCE_REMOVE;
+}
+
+void tbx_operation_set_progress(TbxOperation *operation, const char *stage, gint64 done_bytes,
+                                gint64 total_bytes)
+{
+    TbxOperations *self = operation->operations;
+    TbxOperationRecord *record = tbx_operation_record_copy(operation->record);
+
+    if (record->progress == NULL)
+        record->progress = g_new0(TbxOperationProgress, 1);
+    g_free(record->progress->stage);
+    record->progress->stage = g_strdup(stage);
+    record->progress->done_bytes = done_bytes;
+    record->progress->total_bytes = total_bytes;
+    record->progress->percent =
+        done_bytes >= 0 && total_bytes > 0 ? MIN(done_bytes, total_bytes) * 100 / total_bytes : -1;
+    replace_record(operation, record);
+    g_hash_table_insert(self->by_vm, (gpointer)key_of(record->vm_id), operation);
+
+    if (operation->telling == NULL)
+        operation->telling = tbx_source_timer(self->home, PROGRESS_MS, on_tell, operation);
 }
 
 void tbx_operation_end(TbxOperation *operation, GError *error)
@@ -230,7 +388,9 @@ void tbx_operation_end(TbxOperation *operation, GError *error)
     record->ended_at = MAX(g_get_real_time(), record->created_at);
     operation->ended = MAX(self->now(), 1);
     operation->handlers = NULL;
+    tbx_source_clear(&operation->telling);
     replace_record(operation, record);
+    write_record(self, record);
 
     shown = tbx_operation_record_ref(record);
     waiters = operation->waiters;

@@ -5,7 +5,7 @@
  * An operation is begun for a VM, and ended once by whoever works on it. While it runs, a second one for
  * the same VM is refused with "vm-busy", unless it pre-empts: then the worker of the first is told to let
  * go, the first ends as cancelled, and the second begins. Ended operations are remembered for an hour,
- * the newest 500 of them.
+ * the newest 500 of them, and across a restart: one that ran when its process ended is then "interrupted".
  *
  * Documents (TbxOperationRecord) are immutable; each change makes a new one and is announced.
  */
@@ -17,6 +17,7 @@
 
 G_BEGIN_DECLS
 
+#define TBX_OPERATIONS_FILE      "operations.jsonl"
 #define TBX_OPERATIONS_KEPT      500
 #define TBX_OPERATIONS_KEPT_USEC (G_GINT64_CONSTANT(3600) * G_USEC_PER_SEC)
 
@@ -37,6 +38,16 @@ typedef struct {
  * the system's monotonic clock). Home: the caller's thread-default context. */
 TbxOperations *tbx_operations_new(void (*changed)(TbxOperationRecord *record, gpointer user_data),
                                   gpointer user_data, gint64 (*now)(void));
+
+/**
+ * tbx_operations_remember:
+ * @folder: absolute path of the data folder
+ *
+ * Loads what an earlier process left in TBX_OPERATIONS_FILE, and keeps it up to date from now on. To be
+ * called before anything is begun; without it nothing outlives the process. The folder must be locked as
+ * long as operations begin or end.
+ */
+gboolean tbx_operations_remember(TbxOperations *self, const char *folder, GError **error);
 
 /* Those who wait learn "closed"; workers are not told. Accepts NULL. */
 void tbx_operations_free(TbxOperations *self);
@@ -60,6 +71,24 @@ TbxOperation *tbx_operations_begin(TbxOperations *self, const char *vm_id, const
                                    const char *kind, gboolean pre_empt,
                                    const TbxOperationHandlers *handlers, gpointer user_data,
                                    GError **error);
+
+/* The same with an id given by the caller (nullable: none is), which nobody has yet. */
+TbxOperation *tbx_operations_begin_as(TbxOperations *self, const char *id, const char *vm_id,
+                                      const char *vm_name, const char *kind, gboolean pre_empt,
+                                      const TbxOperationHandlers *handlers, gpointer user_data,
+                                      GError **error);
+
+/**
+ * tbx_operation_set_progress:
+ * @stage: a word for what is being done now
+ * @done_bytes: how much of something has been copied; -1: nothing is
+ * @total_bytes: of how much
+ *
+ * Announced from the main loop, not from inside the call, and not more often than ten times a second: of
+ * several changes in between the last one counts, and one that is over by then is not announced.
+ */
+void tbx_operation_set_progress(TbxOperation *operation, const char *stage, gint64 done_bytes,
+                                gint64 total_bytes);
 
 /* Announces the beginning; once, when the worker is ready for everything that its handlers are for: who
  * hears of it may cancel or pre-empt the operation at once, and then it has ended afterwards. */

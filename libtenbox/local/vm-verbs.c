@@ -105,10 +105,26 @@ static void remove_vm(TbxLocalVm *vm);
 
 /* ---- steps -------------------------------------------------------------------------------- */
 
+/* What the action waits for now, and for whoever follows its operation in a word. */
+static void enter_phase(TbxLocalVm *vm, TbxVerbPhase phase)
+{
+    static const char *const words[] = {
+        [TBX_PHASE_LAUNCHING] = "launching",     [TBX_PHASE_WAKING] = "resuming",
+        [TBX_PHASE_ASKING] = "asking-guest",     [TBX_PHASE_POWERING_OFF] = "powering-off",
+        [TBX_PHASE_KILLING] = "ending-process",  [TBX_PHASE_RESETTING] = "resetting",
+        [TBX_PHASE_PAUSING] = "pausing",         [TBX_PHASE_RESUMING] = "resuming",
+        [TBX_PHASE_REMOVING] = "removing-files", [TBX_PHASE_UPDATING] = "writing-files",
+    };
+
+    vm->verb.phase = phase;
+    if (vm->verb.operation != NULL)
+        tbx_operation_set_progress(vm->verb.operation, words[phase], -1, -1);
+}
+
 static void kill_process(TbxLocalVm *vm)
 {
     tbx_source_clear(&vm->verb.timer);
-    vm->verb.phase = TBX_PHASE_KILLING;
+    enter_phase(vm, TBX_PHASE_KILLING);
     tbx_vm_process_kill(vm->process);
 }
 
@@ -121,7 +137,7 @@ static gboolean on_power_off_timeout(gpointer user_data)
 /* Ends the process: in order when a guest runs, at once otherwise. */
 static void power_off(TbxLocalVm *vm)
 {
-    vm->verb.phase = TBX_PHASE_POWERING_OFF;
+    enter_phase(vm, TBX_PHASE_POWERING_OFF);
     if (tbx_vm_state_allows(&vm->state, TBX_VM_EVENT_STOP) && !apply_step(vm, TBX_VM_EVENT_STOP))
         return;
     if (vm->launch != TBX_LAUNCH_NONE || !tbx_vm_process_is_connected(vm->process)) {
@@ -178,7 +194,7 @@ static void on_button_replied(int code, guint token, gpointer user_data)
 
 static void press_button(TbxLocalVm *vm)
 {
-    vm->verb.phase = TBX_PHASE_ASKING;
+    enter_phase(vm, TBX_PHASE_ASKING);
     tbx_vm_process_request(vm->process, RT_POWER_BUTTON, on_button_replied, vm->verb.token);
 }
 
@@ -211,7 +227,7 @@ static gboolean on_effect_timeout(gpointer user_data)
 
 static void request(TbxLocalVm *vm, enum rt_message_type type, TbxVerbPhase phase)
 {
-    vm->verb.phase = phase;
+    enter_phase(vm, phase);
     vm->verb.is_accepted = FALSE;
     set_timer(vm, EFFECT_TIMEOUT_S * 1000, on_effect_timeout);
     tbx_vm_process_request(vm->process, type, on_request_replied, vm->verb.token);
@@ -232,7 +248,7 @@ static void launch(TbxLocalVm *vm)
     GError *error = NULL;
 
     tbx_local_vm_set_last_error(vm, NULL);
-    vm->verb.phase = TBX_PHASE_LAUNCHING;
+    enter_phase(vm, TBX_PHASE_LAUNCHING);
     if (!apply_step(vm, TBX_VM_EVENT_START))
         return;
     if (tbx_local_vm_launch(vm, &error)) {
@@ -287,7 +303,7 @@ static void on_state_flushed(GObject *source, GAsyncResult *result, gpointer use
 /* Writes that are on their way would find no folder: they go first. */
 static void remove_vm(TbxLocalVm *vm)
 {
-    vm->verb.phase = TBX_PHASE_REMOVING;
+    enter_phase(vm, TBX_PHASE_REMOVING);
     tbx_local_vm_hold(vm);
     if (vm->state_writer != NULL)
         tbx_file_writer_flush_async(vm->state_writer, on_state_flushed, vm);
@@ -303,7 +319,7 @@ static void begin_stop(TbxLocalVm *vm, gboolean force)
         power_off(vm);
         return;
     }
-    vm->verb.phase = TBX_PHASE_ASKING;
+    enter_phase(vm, TBX_PHASE_ASKING);
     if (tbx_vm_state_allows(&vm->state, TBX_VM_EVENT_STOP) && !apply_step(vm, TBX_VM_EVENT_STOP))
         return;
     set_timer(vm, (guint)vm->verb.timeout * 1000, on_stop_timeout);
@@ -311,7 +327,7 @@ static void begin_stop(TbxLocalVm *vm, gboolean force)
         press_button(vm);
         return;
     }
-    vm->verb.phase = TBX_PHASE_WAKING;
+    enter_phase(vm, TBX_PHASE_WAKING);
     tbx_vm_process_request(vm->process, RT_RESUME, NULL, 0);
 }
 
@@ -332,7 +348,7 @@ static gboolean withdraw_stop(TbxLocalVm *vm)
 static void begin_reset(TbxLocalVm *vm)
 {
     if (vm->launch != TBX_LAUNCH_NONE)
-        vm->verb.phase = TBX_PHASE_LAUNCHING;
+        enter_phase(vm, TBX_PHASE_LAUNCHING);
     else if (withdraw_stop(vm))
         request(vm, RT_RESET, TBX_PHASE_RESETTING);
 }
@@ -442,8 +458,9 @@ TbxOperationRecord *tbx_local_vm_begin(TbxLocalVm *self, TenboxVmAction action,
         if (verdict == TBX_VERDICT_REFUSED)
             return NULL;
     }
-    operation = tbx_operations_begin(operations, self->id, self->record->name, kind, pre_empts,
-                                     &operation_handlers, self, error);
+    operation =
+        tbx_operations_begin_as(operations, options->operation_id, self->id, self->record->name,
+                                kind, pre_empts, &operation_handlers, self, error);
     if (operation == NULL)
         return NULL;
     id = g_strdup(tbx_operation_get_id(operation));
@@ -470,7 +487,7 @@ gboolean tbx_verb_begin_update(TbxLocalVm *vm, GError **error)
     if (operation == NULL)
         return FALSE;
     vm->verb.action = TENBOX_VM_ACTION_UNKNOWN;
-    vm->verb.phase = TBX_PHASE_UPDATING;
+    enter_phase(vm, TBX_PHASE_UPDATING);
     vm->verb.cancellable = g_cancellable_new();
     if (announce(vm, operation))
         return TRUE;

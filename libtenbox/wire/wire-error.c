@@ -10,6 +10,7 @@
 static const TbxErrorKind kinds[] = {
     {"internal", TENBOX_ERROR_FAILED, 500, 1, "Something went wrong inside TenBox"},
     {"runtime-failed", TENBOX_ERROR_FAILED, 500, 1, "The process of the VM could not do it"},
+    {"operation-interrupted", TENBOX_ERROR_FAILED, 500, 1, "The daemon ended under the operation"},
     {"field-invalid", TENBOX_ERROR_INVALID_ARGUMENT, 422, 2, "A value was refused"},
     {"field-unknown", TENBOX_ERROR_INVALID_ARGUMENT, 422, 2, "There is no such member"},
     {"name-invalid", TENBOX_ERROR_INVALID_ARGUMENT, 422, 2, "That cannot be the name of a VM"},

@@ -21,14 +21,36 @@ static const TbxFieldWords state_words = {state_to_string, state_from_string};
 #member, type, flags, G_STRUCT_OFFSET(TbxOperationRecord, member)                          \
     }
 
+#define PROGRESS_FIELD(member, type, flags)                                                        \
+    {                                                                                              \
+#member, type, flags, G_STRUCT_OFFSET(TbxOperationProgress, member)                        \
+    }
+
+static const TbxField progress_fields[] = {
+    PROGRESS_FIELD(stage, TBX_FIELD_STRING, TBX_FIELD_REQUIRED),
+    PROGRESS_FIELD(percent, TBX_FIELD_INTEGER, TBX_FIELD_NULLABLE | TBX_FIELD_MINUS_ONE),
+    PROGRESS_FIELD(done_bytes, TBX_FIELD_INTEGER, TBX_FIELD_NULLABLE | TBX_FIELD_MINUS_ONE),
+    PROGRESS_FIELD(total_bytes, TBX_FIELD_INTEGER, TBX_FIELD_NULLABLE | TBX_FIELD_MINUS_ONE),
+};
+
+static const TbxRecordType progress_type = {
+    "operation",
+    sizeof(TbxOperationProgress),
+    progress_fields,
+    G_N_ELEMENTS(progress_fields),
+};
+
 static const TbxField fields[] = {
     FIELD(id, TBX_FIELD_STRING, TBX_FIELD_REQUIRED),
     FIELD(kind, TBX_FIELD_STRING, TBX_FIELD_REQUIRED),
     FIELD(vm_id, TBX_FIELD_STRING, TBX_FIELD_NULLABLE),
     {"state", TBX_FIELD_ENUM, TBX_FIELD_REQUIRED, G_STRUCT_OFFSET(TbxOperationRecord, state),
      &state_words},
+    {"progress", TBX_FIELD_OBJECT, TBX_FIELD_NULLABLE,
+     G_STRUCT_OFFSET(TbxOperationRecord, progress), NULL, &progress_type},
     FIELD(error, TBX_FIELD_PROBLEM, TBX_FIELD_NULLABLE),
     FIELD(created_at, TBX_FIELD_TIME, TBX_FIELD_REQUIRED),
+    FIELD(begun_at, TBX_FIELD_TIME, TBX_FIELD_NULLABLE),
     FIELD(ended_at, TBX_FIELD_TIME, TBX_FIELD_NULLABLE),
 };
 

@@ -179,4 +179,59 @@ def merge_patch():
         assert "errors" not in answer.json(), answer
 
 
+@TAP.test
+def operations():
+    """operations say how far they are, and are remembered when the daemon is killed"""
+    with Host() as host:
+        vm = host.create("a", cmdline="ignore-button")
+        start = host.ask("POST", "/v1/vms/a:start?wait=60", template="/v1/vms/{vm}:start").json()
+        equal((start["state"], start["progress"]["stage"]), ("done", "launching"))
+        assert start["created_at"] <= start["begun_at"] <= start["ended_at"], start
+        # A guest that does not hear: the stop waits for it, and says so.
+        stop = host.ask("POST", "/v1/vms/a:stop", {"timeout": 3600}, status=202).json()
+        target = f"/v1/operations/{stop['id']}"
+        while (document := host.ask("GET", target, template="/v1/operations/{operation}").json())["progress"] is None:
+            pass
+        equal((document["state"], document["progress"]["stage"]), ("running", "asking-guest"))
+        host.restart(kill=True)
+        document = host.ask("GET", target, template="/v1/operations/{operation}").json()
+        equal((document["state"], document["error"]["code"], document["vm_id"]),
+              ("interrupted", "operation-interrupted", vm["id"]))
+        assert document["ended_at"] >= document["created_at"], document
+        equal(host.ask("GET", f"{target}?wait=60").json(), document, "it has ended")
+        equal(host.ask("DELETE", target).json(), document, "cancelled too late")
+        equal(host.ask("GET", f"/v1/operations/{start['id']}").json(), start, "what was done before")
+        equal([each["id"] for each in host.items("/v1/operations")], [start["id"], stop["id"]])
+        # The VM went on, and takes the next one.
+        equal(host.ask("GET", "/v1/vms/a").json()["state"], "running")
+        equal(host.ask("POST", "/v1/vms/a:stop?wait=60", {"force": True}).json()["state"], "done")
+        for _ in range(2):
+            host.restart()
+            equal([each["state"] for each in host.items("/v1/operations")], ["done", "interrupted", "done"])
+
+
+@TAP.test
+def operations_lost():
+    """a history that cannot be read or written costs the history only"""
+    with Host() as host:
+        host.create("a")
+        path = os.path.join(host.daemon.folder, "data", "operations.jsonl")
+        equal(os.stat(path).st_mode & 0o777, 0o600)
+        host.ask("POST", "/v1/vms/a:start?wait=60")
+        host.ask("POST", "/v1/vms/a:stop?wait=60", {"force": True})
+        equal(host.daemon.stop(), 0)
+        with open(path, "ab") as file:
+            file.write(b'{"id":"' + os.urandom(64).hex().encode())
+        host.daemon.start()
+        equal(len(host.items("/v1/operations")), 2)
+        equal(host.daemon.stop(), 0)
+        os.unlink(path)
+        os.mkdir(path)
+        host.daemon.start()
+        equal(host.items("/v1/operations"), [])
+        host.ask("POST", "/v1/vms/a:start?wait=60")
+        host.ask("POST", "/v1/vms/a:stop?wait=60", {"force": True})
+        equal(len(host.items("/v1/operations")), 2)
+
+
 sys.exit(TAP.main())

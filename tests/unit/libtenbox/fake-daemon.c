@@ -323,7 +323,8 @@ char *fake_operation(const char *id, const char *kind, const char *state, const 
     gboolean is_running = strcmp(state, "running") == 0;
 
     return g_strdup_printf("{\"id\":\"%s\",\"kind\":\"%s\",\"vm_id\":\"%s\",\"state\":\"%s\","
-                           "\"error\":%s,\"created_at\":\"2026-01-31T12:00:00.000Z\","
+                           "\"progress\":null,\"error\":%s,"
+                           "\"created_at\":\"2026-01-31T12:00:00.000Z\",\"begun_at\":null,"
                            "\"ended_at\":%s}",
                            id, kind, FAKE_ID_1, state, error ? error : "null",
                            is_running ? "null" : "\"2026-01-31T12:00:01.000Z\"");

@@ -979,6 +979,83 @@ static void wait_signals(Fixture *fixture, const char *ending, const char *expec
     assert_signals(fixture, expected);
 }
 
+static void on_progress(TenboxOperation *operation, GParamSpec *spec, gpointer signals)
+{
+    g_string_append_printf(signals, "%s\n", spec->name);
+}
+
+/* A handle on an operation follows the events of a watch. */
+static void test_operation_events(Fixture *fixture, gconstpointer data)
+{
+    static const char *const id_route = "GET /v1/operations/" FAKE_OP_ID;
+    g_autofree char *begun = fake_operation(FAKE_OP_ID, "start", "running", NULL);
+    g_autofree char *done = fake_operation(FAKE_OP_ID, "start", "done", NULL);
+    g_autofree char *interrupted = fake_operation(FAKE_OP_ID, "start", "interrupted", NULL);
+    g_autofree char *other = fake_operation(FAKE_ID_2, "start", "done", NULL);
+    g_autoptr(GString) changes = g_string_new(NULL);
+    g_autoptr(GError) error = NULL;
+    g_auto(Await) await = {0}, again = {0}, waited = {0};
+
+    answer_list(fixture, "", NULL);
+    watch(fixture);
+    fake_daemon_answer(fixture->daemon, id_route, 200, NULL, begun);
+    tenbox_connection_get_operation_async(fixture->connection, FAKE_OP_ID, NULL, await_done,
+                                          &await);
+    g_autoptr(TenboxOperation) operation =
+        tenbox_connection_get_operation_finish(fixture->connection, await_result(&await), &error);
+    g_assert_no_error(error);
+    g_assert_null(tenbox_operation_get_stage(operation));
+    g_assert_cmpint(tenbox_operation_get_percent(operation), ==, -1);
+    g_assert_cmpint(tenbox_operation_get_begun_at(operation), ==, 0);
+    g_signal_connect(operation, "notify", G_CALLBACK(on_progress), changes);
+
+    g_auto(GStrv) parts = g_strsplit(begun, "\"progress\":null,\"error\":null,", 2);
+    g_autofree char *copying =
+        g_strconcat(parts[0],
+                    "\"progress\":{\"stage\":\"copying\",\"percent\":50,\"done_bytes\":1,"
+                    "\"total_bytes\":2},\"error\":null,",
+                    parts[1], NULL);
+    g_auto(GStrv) times = g_strsplit(copying, "\"begun_at\":null", 2);
+    g_free(copying);
+    copying = g_strjoinv("\"begun_at\":\"2026-01-31T12:00:00.500Z\"", times);
+    send_event(fixture, 1, "operation.changed", FAKE_ID_1, copying);
+    wait_until(has_signals, fixture->signals);
+    assert_signals(fixture, "event operation.changed 1\n");
+    g_assert_cmpstr(changes->str, ==, "stage\npercent\n");
+    g_assert_cmpstr(tenbox_operation_get_stage(operation), ==, "copying");
+    g_assert_cmpint(tenbox_operation_get_percent(operation), ==, 50);
+    g_assert_cmpint(tenbox_operation_get_done_bytes(operation), ==, 1);
+    g_assert_cmpint(tenbox_operation_get_total_bytes(operation), ==, 2);
+    g_assert_cmpint(tenbox_operation_get_begun_at(operation), >,
+                    tenbox_operation_get_created_at(operation));
+    g_assert_cmpint(tenbox_operation_get_ended_at(operation), ==, 0);
+
+    /* Another one's, its own end, and one that was overtaken. */
+    g_string_truncate(changes, 0);
+    send_event(fixture, 2, "operation.changed", FAKE_ID_1, other);
+    send_event(fixture, 3, "operation.changed", FAKE_ID_1, interrupted);
+    send_event(fixture, 4, "operation.changed", FAKE_ID_1, copying);
+    wait_signals(fixture, "operation.changed 4\n",
+                 "event operation.changed 2\nevent operation.changed 3\n"
+                 "event operation.changed 4\n");
+    g_assert_cmpstr(changes->str, ==, "state\nstage\npercent\n");
+    g_assert_cmpint(tenbox_operation_get_state(operation), ==, TENBOX_OPERATION_STATE_INTERRUPTED);
+    tenbox_operation_wait_async(operation, 10, NULL, await_done, &waited);
+    g_assert_false(tenbox_operation_wait_finish(operation, await_result(&waited), &error));
+    assert_error(&error, TENBOX_ERROR_FAILED, "operation-interrupted");
+
+    /* One that nobody holds any more is no concern of the events. */
+    fake_daemon_answer(fixture->daemon, id_route, 200, NULL, begun);
+    tenbox_connection_get_operation_async(fixture->connection, FAKE_OP_ID, NULL, await_done,
+                                          &again);
+    TenboxOperation *dropped =
+        tenbox_connection_get_operation_finish(fixture->connection, await_result(&again), &error);
+    await_clear(&again);
+    g_assert_finalize_object(dropped);
+    send_event(fixture, 5, "operation.changed", FAKE_ID_1, done);
+    wait_signals(fixture, "operation.changed 5\n", "event operation.changed 5\n");
+}
+
 static void test_reconnect(Fixture *fixture, gconstpointer data)
 {
     g_autofree char *foo = fake_vm(FAKE_ID_1, "foo", "running", 50);
@@ -1849,6 +1926,7 @@ int main(int argc, char **argv)
     ADD("/events/watch", test_watch);
     ADD("/events/lost", test_watch_lost);
     ADD("/events/since", test_watch_since);
+    ADD("/events/operation", test_operation_events);
     g_test_add("/events/reconnect", Fixture, GUINT_TO_POINTER(TENBOX_CONNECTION_FLAGS_RECONNECT),
                set_up, test_reconnect, tear_down);
     ADD("/events/garbage", test_watch_garbage);

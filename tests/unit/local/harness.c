@@ -539,6 +539,10 @@ char *describe_events(const Harness *harness)
 
         if (g_str_equal(event->type, TBX_EVENT_VM_CHANGED))
             continue;
+        /* How far it is: told only when that takes a while. */
+        if (event->operation != NULL && event->operation->progress != NULL &&
+            event->operation->state == TENBOX_OPERATION_STATE_RUNNING)
+            continue;
         if (text->len > 0)
             g_string_append_c(text, ' ');
         if (event->operation != NULL)

@@ -2,6 +2,7 @@
 /*
  * One operation per VM: who waits, who gives way, what is remembered. Time is the test's own.
  */
+#include <glib/gstdio.h>
 #include <string.h>
 
 #include "libtenbox/local/operations.h"
@@ -306,6 +307,198 @@ static void test_close(void)
     teardown(&worker);
 }
 
+/* ---- across restarts ---------------------------------------------------------------------- */
+
+static char *state_of(TbxOperations *operations, const char *id)
+{
+    g_autoptr(TbxOperationRecord) record = tbx_operations_get(operations, id, NULL);
+
+    return record != NULL
+               ? g_strdup(tenbox_operation_state_to_string((TenboxOperationState)record->state))
+               : g_strdup("forgotten");
+}
+
+static void assert_state(TbxOperations *operations, const char *id, const char *expected)
+{
+    g_autofree char *state = state_of(operations, id);
+
+    g_assert_cmpstr(state, ==, expected);
+}
+
+static char *begin_and_announce(TbxOperations *operations, Worker *worker, const char *vm_id)
+{
+    TbxOperation *operation =
+        tbx_operations_begin(operations, vm_id, "name", "start", FALSE, &handlers, worker, NULL);
+
+    g_assert_nonnull(operation);
+    tbx_operation_announce(operation);
+    return g_strdup(tbx_operation_get_id(operation));
+}
+
+static void test_remember(void)
+{
+    g_autofree char *folder = g_dir_make_tmp("tenbox-test-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(folder, TBX_OPERATIONS_FILE, NULL);
+    g_autofree char *older = g_strconcat(path, ".1", NULL);
+    g_autofree char *running = NULL, *failed = NULL, *hidden = NULL, *text = NULL;
+    g_autoptr(GError) error = NULL;
+    gsize length;
+    Worker worker;
+
+    fake_time = 5 * TBX_OPERATIONS_KEPT_USEC;
+    {
+        g_autoptr(TbxOperations) operations = setup(&worker);
+        g_assert_true(tbx_operations_remember(operations, folder, &error));
+        g_assert_no_error(error);
+        running = begin_and_announce(operations, &worker, "a");
+        failed = begin_and_announce(operations, &worker, "b");
+        tbx_operation_end(tbx_operations_get_current(operations, "b"),
+                          tbx_error_new("vm-crashed", NULL, "it fell over"));
+        /* Nobody has heard of this one. */
+        TbxOperation *silent =
+            tbx_operations_begin(operations, "c", "name", "stop", FALSE, &handlers, &worker, NULL);
+        hidden = g_strdup(tbx_operation_get_id(silent));
+        teardown(&worker);
+        /* What happens when the driver has closed is not written: the folder may be another's. */
+        tbx_operations_close(operations);
+        worker.changes = g_ptr_array_new_with_free_func((GDestroyNotify)tbx_operation_record_unref);
+        tbx_operation_end(tbx_operations_get_current(operations, "a"), NULL);
+        teardown(&worker);
+    }
+    /* A line that was cut off, and one that is nothing. */
+    g_assert_true(g_file_get_contents(path, &text, &length, NULL));
+    g_autofree char *torn = g_strconcat(text, "{}\nnonsense\n{\"id\":\"half", NULL);
+    g_assert_true(g_file_set_contents(path, torn, -1, NULL));
+
+    for (int run = 0; run < 3; run++) {
+        g_autoptr(TbxOperations) operations = setup(&worker);
+        g_autoptr(GPtrArray) list = NULL;
+        g_assert_true(tbx_operations_remember(operations, folder, &error));
+        assert_state(operations, running, "interrupted");
+        assert_state(operations, failed, "failed");
+        assert_state(operations, hidden, "forgotten");
+        g_autoptr(TbxOperationRecord) record = tbx_operations_get(operations, running, NULL);
+        g_assert_cmpstr(tenbox_error_get_code(record->error), ==, "operation-interrupted");
+        g_assert_cmpint(record->ended_at, >=, record->created_at);
+        /* Nothing of it is in the way of a new one, nor announced again. */
+        g_assert_null(tbx_operations_get_current(operations, "a"));
+        g_assert_cmpuint(worker.changes->len, ==, 0);
+        list = tbx_operations_list(operations);
+        g_assert_cmpuint(list->len, ==, 2);
+        teardown(&worker);
+    }
+
+    /* An hour later, by whichever clock: they are forgotten. */
+    {
+        g_autoptr(TbxOperations) operations = setup(&worker);
+        g_assert_true(tbx_operations_remember(operations, folder, &error));
+        fake_time += TBX_OPERATIONS_KEPT_USEC + 2;
+        assert_state(operations, running, "forgotten");
+        teardown(&worker);
+    }
+    g_remove(path);
+    g_remove(older);
+    g_assert_cmpint(g_rmdir(folder), ==, 0);
+}
+
+/* However many there were, the files are bounded, the newest are known, and so is what runs. */
+static void test_remember_many(void)
+{
+    g_autofree char *folder = g_dir_make_tmp("tenbox-test-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(folder, TBX_OPERATIONS_FILE, NULL);
+    g_autofree char *older = g_strconcat(path, ".1", NULL);
+    g_autofree char *running = NULL, *last = NULL;
+    GStatBuf status;
+    Worker worker;
+
+    {
+        g_autoptr(TbxOperations) operations = setup(&worker);
+        g_assert_true(tbx_operations_remember(operations, folder, NULL));
+        running = begin_and_announce(operations, &worker, "a");
+        for (int i = 0; i < 6000; i++) {
+            g_free(last);
+            last = begin_and_announce(operations, &worker, "b");
+            tbx_operation_end(tbx_operations_get_current(operations, "b"), NULL);
+            g_ptr_array_set_size(worker.changes, 0);
+        }
+        tbx_operations_close(operations);
+        teardown(&worker);
+    }
+    g_assert_cmpint(g_stat(path, &status), ==, 0);
+    g_assert_cmpint(status.st_size, <=, 1024 * 1024);
+    g_assert_cmpint(status.st_mode & 0777, ==, 0600);
+    g_assert_cmpint(g_stat(older, &status), ==, 0);
+    g_assert_cmpint(status.st_size, <=, 1024 * 1024);
+
+    g_autoptr(TbxOperations) operations = setup(&worker);
+    g_assert_true(tbx_operations_remember(operations, folder, NULL));
+    assert_state(operations, running, "interrupted");
+    assert_state(operations, last, "done");
+    g_autoptr(GPtrArray) list = tbx_operations_list(operations);
+    g_assert_cmpuint(list->len, ==, TBX_OPERATIONS_KEPT);
+    teardown(&worker);
+    g_remove(path);
+    g_remove(older);
+    g_assert_cmpint(g_rmdir(folder), ==, 0);
+}
+
+static void test_ids(void)
+{
+    const char *const id = "0f0f0f0f-3333-4333-8333-333333333333";
+    Worker worker;
+    g_autoptr(TbxOperations) operations = setup(&worker);
+    TbxOperation *first = tbx_operations_begin_as(operations, id, "a", "name", "start", FALSE,
+                                                  &handlers, &worker, NULL);
+    TbxOperation *second = tbx_operations_begin_as(operations, id, "b", "name", "start", FALSE,
+                                                   &handlers, &worker, NULL);
+
+    g_assert_cmpstr(tbx_operation_get_id(first), ==, id);
+    g_assert_cmpstr(tbx_operation_get_id(second), !=, id);
+    tbx_operation_end(first, NULL);
+    tbx_operation_end(second, NULL);
+    teardown(&worker);
+}
+
+static void test_progress(void)
+{
+    Worker worker;
+    g_autoptr(TbxOperations) operations = setup(&worker);
+    TbxOperation *operation =
+        tbx_operations_begin(operations, "vm", "name", "update", FALSE, &handlers, &worker, NULL);
+    const TbxOperationProgress *progress;
+
+    tbx_operation_set_progress(operation, "copying", 0, 200);
+    tbx_operation_announce(operation);
+    g_assert_cmpuint(worker.changes->len, ==, 1);
+    /* From the main loop, once for what came together, the newest of it. */
+    tbx_operation_set_progress(operation, "copying", 50, 200);
+    tbx_operation_set_progress(operation, "copying", 150, 200);
+    g_assert_cmpuint(worker.changes->len, ==, 1);
+    while (worker.changes->len < 2)
+        g_main_context_iteration(NULL, TRUE);
+    progress = ((TbxOperationRecord *)worker.changes->pdata[1])->progress;
+    g_assert_cmpstr(progress->stage, ==, "copying");
+    g_assert_cmpint(progress->percent, ==, 75);
+    g_assert_cmpint(progress->done_bytes, ==, 150);
+    g_assert_cmpint(progress->total_bytes, ==, 200);
+    g_assert_true(tbx_operations_get_current(operations, "vm") == operation);
+
+    /* Beyond the whole is the whole; what nobody counts has no share. */
+    tbx_operation_set_progress(operation, "copying", 300, 200);
+    g_assert_cmpint(tbx_operation_get_document(operation)->progress->percent, ==, 100);
+    tbx_operation_set_progress(operation, "writing", -1, -1);
+    g_assert_cmpint(tbx_operation_get_document(operation)->progress->percent, ==, -1);
+    /* The end says how far it came, and nothing comes after it. */
+    tbx_operation_end(operation, NULL);
+    g_assert_cmpuint(worker.changes->len, ==, 3);
+    g_assert_cmpstr(((TbxOperationRecord *)worker.changes->pdata[2])->progress->stage, ==,
+                    "writing");
+    while (g_main_context_iteration(NULL, FALSE)) {
+    }
+    g_assert_cmpuint(worker.changes->len, ==, 3);
+    teardown(&worker);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -318,5 +511,9 @@ int main(int argc, char **argv)
     g_test_add_func("/operations/cancel", test_cancel);
     g_test_add_func("/operations/history", test_history);
     g_test_add_func("/operations/close", test_close);
+    g_test_add_func("/operations/remember", test_remember);
+    g_test_add_func("/operations/remember-many", test_remember_many);
+    g_test_add_func("/operations/ids", test_ids);
+    g_test_add_func("/operations/progress", test_progress);
     return g_test_run();
 }
