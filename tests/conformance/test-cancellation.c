@@ -286,6 +286,16 @@ FINISH(console_write)
     return tenbox_console_write_finish(subject->screen.console, result, error);
 }
 
+BEGIN(call)
+{
+    tenbox_connection_call_async(fixture->connection, "GET", "/v1/vms", NULL, cancellable,
+                                 await_done, await);
+}
+FINISH(call)
+{
+    return drop_text(tenbox_connection_call_finish(fixture->connection, result, error));
+}
+
 #define ROW(symbol, name, hang)                                                                    \
     {                                                                                              \
         symbol, hang, FALSE, FALSE, begin_##name, finish_##name                                    \
@@ -298,6 +308,7 @@ static const Call calls[] = {
     ROW("tenbox_connection_get_vm", get_vm, "vm-get"),
     ROW("tenbox_connection_create_vm", create_vm, "vm-create"),
     ROW("tenbox_connection_get_system", get_system, "system-get"),
+    ROW("tenbox_connection_call", call, "vm-list"),
     ROW("tenbox_connection_run_doctor", run_doctor, "doctor"),
     ROW("tenbox_connection_begin_stop_vms", begin_stop_vms, "system-stop-vms"),
     ROW("tenbox_connection_list_operations", list_operations, "operation-list"),
