@@ -78,6 +78,8 @@ enum rt_message_type {
     RT_CONSOLE_SEEN = 38,  /* serial 0, no reply */
     RT_GET_STATISTICS = 39,
     RT_START = 40, /* lets the guest run; the launch leaves the machine built and waiting */
+    RT_CONSOLE_BREAK =
+        41, /* a break of the serial line; -EBUSY: the guest has not read the last one */
 };
 
 /* Every datagram begins with this. */

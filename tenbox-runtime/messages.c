@@ -52,6 +52,7 @@ int rt_request_parse(const void *datagram, size_t length, struct rt_request *ret
     case RT_RESET:
     case RT_PAUSE:
     case RT_RESUME:
+    case RT_CONSOLE_BREAK:
     case RT_GET_STATISTICS: r = length == sizeof(header) ? 0 : -EBADMSG; break;
     case RT_CONSOLE_SEEN:
         wants_serial = false;

@@ -264,6 +264,8 @@ static int serve(struct rt_vm *vm, uint16_t type)
     case RT_POWER_BUTTON:
         return vm->state == RT_STATE_CREATED ? -EBUSY : hv_machine_press_power_button(vm->machine);
     case RT_RESET: return vm->state == RT_STATE_CREATED ? -EBUSY : hv_machine_reset(vm->machine);
+    case RT_CONSOLE_BREAK:
+        return vm->state == RT_STATE_CREATED ? -EBUSY : hv_machine_console_break(vm->machine);
     case RT_POWER_OFF: hv_machine_power_off(vm->machine); return 0;
     default: return -EPROTO;
     }

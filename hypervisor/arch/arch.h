@@ -113,3 +113,5 @@ int hv_arch_handle_exit(struct hv_vcpu *vcpu);
 int hv_arch_press_power_button(struct hv_arch *arch);
 /* Main loop. How many bytes were taken. */
 size_t hv_arch_console_input(struct hv_arch *arch, const uint8_t *data, size_t length);
+/* Main loop. A break of the serial line; -EBUSY while the guest has not read the last one. */
+int hv_arch_console_break(struct hv_arch *arch);

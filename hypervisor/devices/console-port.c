@@ -38,6 +38,7 @@ void hv_console_port_reset(struct hv_console_port *port)
 {
     port->input_start = 0;
     port->input_length = 0;
+    port->has_break = false;
     note_room(port);
 }
 
@@ -61,6 +62,24 @@ size_t hv_console_port_push(struct hv_console_port *port, const uint8_t *data, s
     return taken;
 }
 
+int hv_console_port_push_break(struct hv_console_port *port)
+{
+    static const uint8_t zeros = 0;
+
+    if (port->has_break || port->input_length == HV_CONSOLE_INPUT_SIZE) {
+        return -EBUSY;
+    }
+    port->has_break = true;
+    port->break_distance = port->input_length;
+    hv_console_port_push(port, &zeros, 1);
+    return 0;
+}
+
+bool hv_console_port_is_at_break(const struct hv_console_port *port)
+{
+    return port->has_break && port->break_distance == 0;
+}
+
 bool hv_console_port_pop(struct hv_console_port *port, uint8_t *ret_byte)
 {
     if (port->input_length == 0) {
@@ -69,6 +88,9 @@ bool hv_console_port_pop(struct hv_console_port *port, uint8_t *ret_byte)
     *ret_byte = port->input[port->input_start];
     port->input_start = (port->input_start + 1) % HV_CONSOLE_INPUT_SIZE;
     port->input_length--;
+    if (port->has_break && port->break_distance-- == 0) {
+        port->has_break = false;
+    }
     note_room(port);
     return true;
 }

@@ -34,6 +34,8 @@ struct hv_console_port {
     bool is_invitation_due;               /* lock */
     size_t input_start;                   /* lock */
     size_t input_length;                  /* lock */
+    bool has_break;                       /* lock: one of the bytes that wait stands for a break */
+    size_t break_distance;                /* lock: how many bytes stand before it */
     uint8_t input[HV_CONSOLE_INPUT_SIZE]; /* lock */
 };
 
@@ -47,6 +49,13 @@ void hv_console_port_reset(struct hv_console_port *port);
 void hv_console_port_output(struct hv_console_port *port, const uint8_t *data, size_t length);
 /* How many bytes were taken, 0 to @length. */
 size_t hv_console_port_push(struct hv_console_port *port, const uint8_t *data, size_t length);
+/*
+ * A break of the line: the guest finds a byte of zeros behind what waits, and its UART says what that is. One at a
+ * time: -EBUSY while the guest has not read the last one, or the queue is full.
+ */
+int hv_console_port_push_break(struct hv_console_port *port);
+/* Whether the byte that the next pop gives is the break. */
+bool hv_console_port_is_at_break(const struct hv_console_port *port);
 /* False when nothing waits. */
 bool hv_console_port_pop(struct hv_console_port *port, uint8_t *ret_byte);
 /* Whether hv_console_port_invite() must be called once the lock is free; asked once. */

@@ -34,6 +34,9 @@ enum {
     REGISTER_ID = 0xfe0, /* eight registers of one byte each */
 };
 
+#define DR_BREAK  0x400
+#define RSR_BREAK 0x4
+
 #define FR_CTS            0x001
 #define FR_DSR            0x002
 #define FR_DCD            0x004
@@ -55,6 +58,7 @@ enum {
 #define INTERRUPT_RECEIVE         0x010
 #define INTERRUPT_TRANSMIT        0x020
 #define INTERRUPT_RECEIVE_TIMEOUT 0x040
+#define INTERRUPT_BREAK           0x200
 #define INTERRUPT_MASK            0x7ff
 
 #define FIFO_DEPTH 32u
@@ -66,7 +70,8 @@ struct hv_pl011 {
 
     pthread_mutex_t lock; /* a leaf lock; all below is under it */
     struct hv_console_port port;
-    uint32_t ilpr, ibrd, fbrd, lcr_h, cr, ifls, imsc;
+    uint32_t ilpr, ibrd, fbrd, lcr_h, cr, ifls, imsc, rsr;
+    bool is_break_pending;    /* a break came and nobody cleared the interrupt */
     bool is_transmit_pending; /* the FIFO has run empty and nobody cleared the interrupt */
     uint32_t last_status;     /* masked, after the last change */
     bool is_edge_due;
@@ -107,6 +112,9 @@ static uint32_t raw_status(const struct hv_pl011 *uart)
     }
     if (uart->is_transmit_pending) {
         status |= INTERRUPT_TRANSMIT;
+    }
+    if (uart->is_break_pending) {
+        status |= INTERRUPT_BREAK;
     }
     return status;
 }
@@ -157,11 +165,13 @@ static void count_access(struct hv_pl011 *uart, uint64_t offset)
 
 static uint32_t read_data(struct hv_pl011 *uart)
 {
+    bool is_break = hv_console_port_is_at_break(&uart->port);
     uint8_t byte = 0;
 
     hv_console_port_pop(&uart->port, &byte);
+    uart->rsr = is_break ? RSR_BREAK : 0;
     update_line(uart, 0);
-    return byte; /* bits 11:8, the errors of a line, stay 0 */
+    return byte | (is_break ? DR_BREAK : 0); /* the other errors of a line do not happen */
 }
 
 static uint32_t flags(const struct hv_pl011 *uart)
@@ -190,6 +200,7 @@ static uint32_t read_register(struct hv_pl011 *uart, uint64_t offset)
 {
     switch (offset) {
     case REGISTER_DR: return read_data(uart);
+    case REGISTER_RSR: return uart->rsr;
     case REGISTER_FR: return flags(uart);
     case REGISTER_ILPR: return uart->ilpr;
     case REGISTER_IBRD: return uart->ibrd;
@@ -216,6 +227,7 @@ static void write_register(struct hv_pl011 *uart, uint64_t offset, uint32_t valu
 {
     switch (offset) {
     case REGISTER_DR: write_data(uart, (uint8_t)value); break;
+    case REGISTER_RSR: uart->rsr = 0; break;
     case REGISTER_ILPR: uart->ilpr = value & 0xff; break;
     case REGISTER_IBRD: uart->ibrd = value & 0xffff; break;
     case REGISTER_FBRD: uart->fbrd = value & 0x3f; break;
@@ -236,9 +248,12 @@ static void write_register(struct hv_pl011 *uart, uint64_t offset, uint32_t valu
         if (value & INTERRUPT_TRANSMIT) {
             uart->is_transmit_pending = false;
         }
+        if (value & INTERRUPT_BREAK) {
+            uart->is_break_pending = false;
+        }
         update_line(uart, 0);
         break;
-    default: break; /* RSR has no errors to clear; DMACR is not there; the rest is read-only. */
+    default: break; /* DMACR is not there; the rest is read-only. */
     }
 }
 
@@ -283,6 +298,8 @@ static void power_on(struct hv_pl011 *uart)
     uart->cr = CR_POWER_ON;
     uart->ifls = IFLS_POWER_ON;
     uart->imsc = 0;
+    uart->rsr = 0;
+    uart->is_break_pending = false;
     uart->is_transmit_pending = false;
     uart->last_status = 0;
     uart->is_edge_due = false;
@@ -346,4 +363,18 @@ size_t hv_pl011_input(struct hv_pl011 *uart, const uint8_t *data, size_t length)
     update_line(uart, taken ? INTERRUPT_RECEIVE | INTERRUPT_RECEIVE_TIMEOUT : 0);
     unlock_and_signal(uart);
     return taken;
+}
+
+int hv_pl011_break(struct hv_pl011 *uart)
+{
+    int r;
+
+    pthread_mutex_lock(&uart->lock);
+    r = hv_console_port_push_break(&uart->port);
+    if (r == 0) {
+        uart->is_break_pending = true;
+        update_line(uart, INTERRUPT_RECEIVE | INTERRUPT_RECEIVE_TIMEOUT | INTERRUPT_BREAK);
+    }
+    unlock_and_signal(uart);
+    return r;
 }

@@ -41,3 +41,6 @@ int hv_pl011_attach(struct hv_pl011 *uart, struct hv_bus *bus, uint64_t address)
 void hv_pl011_reset(struct hv_pl011 *uart);
 /* Main loop. How many bytes were taken. */
 size_t hv_pl011_input(struct hv_pl011 *uart, const uint8_t *data, size_t length);
+/* Main loop. A break of the line behind the input that waits: DR's break bit goes with its byte. -EBUSY, see
+ * hv_console_port_push_break(). */
+int hv_pl011_break(struct hv_pl011 *uart);

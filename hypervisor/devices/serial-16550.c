@@ -26,11 +26,13 @@ enum {
 
 #define IER_RECEIVED_DATA     0x01
 #define IER_TRANSMITTER_EMPTY 0x02
+#define IER_LINE_STATUS       0x04
 #define IER_MASK              0x0f
 
 #define IIR_NONE              0x01
 #define IIR_TRANSMITTER_EMPTY 0x02
 #define IIR_RECEIVED_DATA     0x04
+#define IIR_LINE_STATUS       0x06
 #define IIR_FIFOS_ENABLED     0xc0
 
 #define FCR_ENABLE         0x01
@@ -46,6 +48,7 @@ enum {
 #define MCR_MASK     0x1f
 
 #define LSR_DATA_READY       0x01
+#define LSR_BREAK            0x10
 #define LSR_TRANSMITTER_IDLE 0x60 /* holding and shift register are empty */
 
 #define MSR_CTS 0x10
@@ -67,13 +70,23 @@ struct hv_serial_16550 {
     uint16_t divisor;
     bool has_fifos;
     bool is_transmitter_pending; /* "transmitter empty" has not been seen in IIR yet */
+    bool is_break_seen;          /* LSR has told of the break that is at the front */
     bool is_line_active;         /* IIR showed a cause after the last change */
     bool is_edge_due;
     bool is_in_transfer; /* the last access moved data, or polled LSR on its behalf */
 };
 
+/* The break bit goes with its byte, and reading LSR clears it. */
+static bool is_break_shown(const struct hv_serial_16550 *serial)
+{
+    return hv_console_port_is_at_break(&serial->port) && !serial->is_break_seen;
+}
+
 static uint8_t interrupt_cause(const struct hv_serial_16550 *serial)
 {
+    if ((serial->ier & IER_LINE_STATUS) && is_break_shown(serial)) {
+        return IIR_LINE_STATUS;
+    }
     if ((serial->ier & IER_RECEIVED_DATA) && hv_console_port_waiting(&serial->port) > 0) {
         return IIR_RECEIVED_DATA;
     }
@@ -133,9 +146,27 @@ static uint8_t read_data(struct hv_serial_16550 *serial)
 {
     uint8_t byte = 0;
 
+    if (hv_console_port_is_at_break(&serial->port)) {
+        serial->is_break_seen = false; /* of the next one */
+    }
     hv_console_port_pop(&serial->port, &byte);
     update_line(serial);
     return byte;
+}
+
+static uint8_t read_line_status(struct hv_serial_16550 *serial)
+{
+    uint8_t status = LSR_TRANSMITTER_IDLE;
+
+    if (hv_console_port_waiting(&serial->port) > 0) {
+        status |= LSR_DATA_READY;
+    }
+    if (is_break_shown(serial)) {
+        status |= LSR_BREAK;
+        serial->is_break_seen = true;
+        update_line(serial);
+    }
+    return status;
 }
 
 static uint8_t read_cause(struct hv_serial_16550 *serial)
@@ -168,9 +199,7 @@ static uint8_t read_register(struct hv_serial_16550 *serial, unsigned int index)
     case REGISTER_IIR: return read_cause(serial);
     case REGISTER_LCR: return serial->lcr;
     case REGISTER_MCR: return serial->mcr;
-    case REGISTER_LSR:
-        return LSR_TRANSMITTER_IDLE |
-               (hv_console_port_waiting(&serial->port) > 0 ? LSR_DATA_READY : 0);
+    case REGISTER_LSR: return read_line_status(serial);
     case REGISTER_MSR: return modem_status(serial);
     default: return serial->scr;
     }
@@ -205,6 +234,7 @@ static void write_fcr(struct hv_serial_16550 *serial, uint8_t value)
     /* Switching the FIFOs on or off clears them; without "enable" the other bits mean nothing. */
     if (has_fifos != serial->has_fifos || (has_fifos && (value & FCR_CLEAR_RECEIVER))) {
         hv_console_port_reset(&serial->port);
+        serial->is_break_seen = false;
     }
     serial->has_fifos = has_fifos;
     update_line(serial);
@@ -277,6 +307,7 @@ static void power_on(struct hv_serial_16550 *serial)
     serial->divisor = POWER_ON_DIVISOR;
     serial->has_fifos = false;
     serial->is_transmitter_pending = false;
+    serial->is_break_seen = false;
     serial->is_line_active = false;
     serial->is_edge_due = false;
     serial->is_in_transfer = false;
@@ -340,4 +371,15 @@ size_t hv_serial_16550_input(struct hv_serial_16550 *serial, const uint8_t *data
     update_line(serial);
     unlock_and_signal(serial);
     return taken;
+}
+
+int hv_serial_16550_break(struct hv_serial_16550 *serial)
+{
+    int r;
+
+    pthread_mutex_lock(&serial->lock);
+    r = hv_console_port_push_break(&serial->port);
+    update_line(serial);
+    unlock_and_signal(serial);
+    return r;
 }

@@ -42,3 +42,6 @@ int hv_serial_16550_attach(struct hv_serial_16550 *serial, struct hv_bus *bus, u
 void hv_serial_16550_reset(struct hv_serial_16550 *serial);
 /* Main loop. How many bytes were taken. */
 size_t hv_serial_16550_input(struct hv_serial_16550 *serial, const uint8_t *data, size_t length);
+/* Main loop. A break of the line behind the input that waits: LSR's break bit goes with its byte. -EBUSY, see
+ * hv_console_port_push_break(). */
+int hv_serial_16550_break(struct hv_serial_16550 *serial);

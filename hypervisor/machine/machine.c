@@ -528,6 +528,11 @@ size_t hv_machine_console_input(struct hv_machine *machine, const uint8_t *data,
     return hv_arch_console_input(machine->arch, data, length);
 }
 
+int hv_machine_console_break(struct hv_machine *machine)
+{
+    return hv_arch_console_break(machine->arch);
+}
+
 /* --- birth and death --------------------------------------------------------------------------- */
 
 static void sink_output(void *opaque, const uint8_t *data, size_t length)

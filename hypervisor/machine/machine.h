@@ -173,6 +173,12 @@ void hv_machine_power_off(struct hv_machine *machine);
 size_t hv_machine_console_input(struct hv_machine *machine, const uint8_t *data, size_t length);
 
 /*
+ * A break of the guest's serial line, behind the input that waits; what Linux takes for the SysRq key. -EBUSY
+ * while the guest has not read the last one.
+ */
+int hv_machine_console_break(struct hv_machine *machine);
+
+/*
  * Exits to user space since the machine was created, resets included, by the device they went to.
  * Counters only grow; they are read while vCPUs run.
  */

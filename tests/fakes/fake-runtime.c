@@ -447,6 +447,16 @@ static void handle(struct fake *fake, const uint8_t *datagram, size_t length)
         fake->state = RT_STATE_RUNNING;
         send_state(fake, 0, "");
         break;
+    case RT_CONSOLE_BREAK:
+        if (has_option(fake, "busy-break")) {
+            reply(fake, head.serial, -EBUSY);
+            break;
+        }
+        if (has_option(fake, "ignore-break"))
+            break;
+        reply(fake, head.serial, 0);
+        print(fake, "fake: break\r\n", 13);
+        break;
     case RT_CONSOLE_INPUT:
         console_input(fake, datagram + sizeof(head), length - sizeof(head));
         break;

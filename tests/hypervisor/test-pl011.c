@@ -13,6 +13,7 @@
 #define BASE UINT64_C(0x9000000)
 
 #define DR   0x00
+#define RSR  0x04
 #define FR   0x18
 #define LCRH 0x2c
 #define IFLS 0x34
@@ -24,6 +25,7 @@
 #define RX 0x10
 #define TX 0x20
 #define RT 0x40
+#define BE 0x200
 
 struct fixture {
     struct hv_loop *loop;
@@ -282,6 +284,36 @@ static void test_hostile(void)
     tear_down(&fixture);
 }
 
+static void test_break(void)
+{
+    struct fixture fixture;
+
+    set_up(&fixture);
+    set(&fixture, LCRH, 0x70);
+    set(&fixture, IMSC, RX | RT | BE);
+    tap_is(give(&fixture, "a"), 1, "a byte before the break");
+    take_edges(&fixture);
+    tap_is((uint64_t)hv_pl011_break(fixture.uart), 0, "a break");
+    tap_ok(hv_pl011_break(fixture.uart) == -EBUSY, "one at a time");
+    tap_is(take_edges(&fixture), 1, "it interrupts");
+    tap_is(get(&fixture, MIS), RT | BE, "and says why");
+    tap_is(give(&fixture, "h"), 1, "a byte behind it");
+    tap_is(get(&fixture, DR), 'a', "the byte before it has no break");
+    tap_is(get(&fixture, RSR), 0, "nor has its status");
+    tap_is(get(&fixture, DR), 0x400, "a byte of zeros with the break bit");
+    tap_is(get(&fixture, RSR), 0x4, "and the status");
+    set(&fixture, RSR, 0);
+    tap_is(get(&fixture, RSR), 0, "which a write clears");
+    tap_is(get(&fixture, DR), 'h', "the byte behind it has none");
+    tap_is(get(&fixture, MIS), BE, "the interrupt stays");
+    set(&fixture, ICR, BE);
+    tap_is(get(&fixture, RIS) & BE, 0, "until it is cleared");
+    tap_is((uint64_t)hv_pl011_break(fixture.uart), 0, "another one");
+    hv_pl011_reset(fixture.uart);
+    tap_is(get(&fixture, RIS), 0, "a reset forgets it");
+    tear_down(&fixture);
+}
+
 int main(void)
 {
     test_identification();
@@ -292,5 +324,6 @@ int main(void)
     test_bounds();
     test_reset();
     test_hostile();
+    test_break();
     return tap_done();
 }

@@ -27,6 +27,7 @@ enum { LSR = 5, MSR = 6, SCR = 7 };
 #define NO_INTERRUPT 0x01 /* IIR */
 #define IS_THRI      0x02
 #define IS_RDI       0x04
+#define IS_RLSI      0x06
 #define FIFOS        0xc0
 
 #define ENABLE_FIFO    0x01 /* FCR */
@@ -44,6 +45,7 @@ enum { LSR = 5, MSR = 6, SCR = 7 };
 #define LOOP 0x10
 
 #define DATA_READY 0x01 /* LSR */
+#define BROKEN     0x10
 #define IDLE       0x60
 
 struct fixture {
@@ -690,6 +692,72 @@ static void test_threads(void)
     tear_down(&fixture);
 }
 
+/* --- a break ----------------------------------------------------------------------------------- */
+
+static void test_break(void)
+{
+    struct fixture fixture;
+
+    set_up(&fixture);
+    set(&fixture, FCR, ENABLE_FIFO);
+    set(&fixture, IER, RDI | RLSI);
+    tap_is(give(&fixture, "a"), 1, "a byte before the break");
+    take_edges(&fixture);
+    tap_is((uint64_t)hv_serial_16550_break(fixture.serial), 0, "a break");
+    tap_ok(hv_serial_16550_break(fixture.serial) == -EBUSY, "one at a time");
+    tap_is(give(&fixture, "h"), 1, "a byte behind it");
+    tap_is(get(&fixture, LSR), IDLE | DATA_READY, "the byte before it has no break");
+    tap_is(get(&fixture, RBR), 'a', "that byte");
+    tap_is(get(&fixture, IIR), IS_RLSI | FIFOS, "the line status comes first");
+    tap_is(get(&fixture, LSR), IDLE | DATA_READY | BROKEN, "the break is at the front");
+    tap_is(get(&fixture, LSR), IDLE | DATA_READY, "reading LSR clears it");
+    tap_is(get(&fixture, IIR), IS_RDI | FIFOS, "its byte is still there");
+    tap_is(get(&fixture, RBR), 0, "a byte of zeros");
+    tap_is(get(&fixture, LSR), IDLE | DATA_READY, "the byte behind it has no break");
+    tap_is(get(&fixture, RBR), 'h', "that byte");
+    tap_is(get(&fixture, IIR), NO_INTERRUPT | FIFOS, "no cause is left");
+    /* A driver that does not ask for line status finds it with the data; a second break is a new one. */
+    set(&fixture, IER, RDI);
+    take_edges(&fixture);
+    tap_is((uint64_t)hv_serial_16550_break(fixture.serial), 0, "another break");
+    tap_is(take_edges(&fixture), 1, "data interrupts");
+    tap_is(get(&fixture, LSR), IDLE | DATA_READY | BROKEN, "and LSR says what it is");
+    tap_is((uint64_t)get(&fixture, RBR), 0, "its byte");
+    /* Whoever clears the receiver clears the break. */
+    tap_is((uint64_t)hv_serial_16550_break(fixture.serial), 0, "a third");
+    set(&fixture, FCR, ENABLE_FIFO | CLEAR_RECEIVER);
+    tap_is(get(&fixture, LSR), IDLE, "cleared with the FIFO");
+    tap_is((uint64_t)hv_serial_16550_break(fixture.serial), 0, "a fourth");
+    hv_serial_16550_reset(fixture.serial);
+    tap_is(get(&fixture, LSR), IDLE, "a reset forgets it");
+    tear_down(&fixture);
+}
+
+/* Where the queue is full there is no room for a break, and its place is kept while bytes are read. */
+static void test_break_in_full_queue(void)
+{
+    struct fixture fixture;
+    char text[HV_CONSOLE_INPUT_SIZE];
+    unsigned int before = 0;
+
+    set_up(&fixture);
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = 0;
+    tap_is(give(&fixture, text), HV_CONSOLE_INPUT_SIZE - 1, "all but one");
+    tap_is((uint64_t)hv_serial_16550_break(fixture.serial), 0, "a break takes the last place");
+    tap_is(give(&fixture, "y"), 0, "and nothing else fits");
+    while (!(get(&fixture, LSR) & BROKEN) && before <= HV_CONSOLE_INPUT_SIZE) {
+        before += get(&fixture, RBR) == 'x';
+    }
+    tap_is(before, HV_CONSOLE_INPUT_SIZE - 1, "it comes behind them all");
+    tap_is((uint64_t)get(&fixture, RBR), 0, "its byte");
+    tap_is(get(&fixture, LSR), IDLE, "empty");
+    tap_is(give(&fixture, text), HV_CONSOLE_INPUT_SIZE - 1, "full but for one");
+    tap_is(give(&fixture, "y"), 1, "full");
+    tap_ok(hv_serial_16550_break(fixture.serial) == -EBUSY, "no room for a break");
+    tear_down(&fixture);
+}
+
 int main(void)
 {
     test_registers();
@@ -706,5 +774,7 @@ int main(void)
     test_start_up();
     test_counters();
     test_threads();
+    test_break();
+    test_break_in_full_queue();
     return tap_done();
 }

@@ -138,3 +138,8 @@ size_t hv_arch_console_input(struct hv_arch *arch, const uint8_t *data, size_t l
 {
     return hv_pl011_input(arch->uart, data, length);
 }
+
+int hv_arch_console_break(struct hv_arch *arch)
+{
+    return hv_pl011_break(arch->uart);
+}

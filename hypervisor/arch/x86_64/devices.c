@@ -173,3 +173,8 @@ size_t hv_arch_console_input(struct hv_arch *arch, const uint8_t *data, size_t l
 {
     return hv_serial_16550_input(arch->serial, data, length);
 }
+
+int hv_arch_console_break(struct hv_arch *arch)
+{
+    return hv_serial_16550_break(arch->serial);
+}
