@@ -442,6 +442,36 @@ TenboxConsole *tenbox_vm_open_console_finish(TenboxVm *self, GAsyncResult *resul
     return finish_pointer(self, result, error);
 }
 
+static void on_key_sent(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+    GError *error = NULL;
+
+    if (g_task_propagate_boolean(G_TASK(result), &error)) {
+        g_task_return_boolean(task, TRUE);
+    } else {
+        note_error(TENBOX_VM(source), error);
+        g_task_return_error(task, error);
+    }
+}
+
+void tenbox_vm_send_key_async(TenboxVm *self, const char *key, GCancellable *cancellable,
+                              GAsyncReadyCallback callback, gpointer user_data)
+{
+    g_return_if_fail(TENBOX_IS_VM(self) && key);
+
+    g_autoptr(GTask) task =
+        vm_task_new(self, cancellable, callback, user_data, tenbox_vm_send_key_async);
+    if (task)
+        tbx_driver_vm_send_key(self->driver, self->record->id, key,
+                               tbx_task_inner(task, on_key_sent));
+}
+
+gboolean tenbox_vm_send_key_finish(TenboxVm *self, GAsyncResult *result, GError **error)
+{
+    return finish_boolean(self, result, error);
+}
+
 void tenbox_vm_follow_log_async(TenboxVm *self, const char *source, int line_count,
                                 GCancellable *cancellable, GAsyncReadyCallback callback,
                                 gpointer user_data)

@@ -999,6 +999,39 @@ TENBOX_AVAILABLE_IN_0_1
 TenboxConsole *tenbox_vm_open_console_finish(TenboxVm *self, GAsyncResult *result, GError **error);
 
 /**
+ * tenbox_vm_send_key_async:
+ * @self: a VM
+ * @key: "break": a break of the serial line, which a Linux guest takes for the SysRq key when its
+ *   console is that line
+ * @cancellable: (nullable): withdraws the request
+ * @callback: (scope async): called when it is over
+ * @user_data: for @callback
+ *
+ * Presses a key that a console cannot send as a byte.
+ *
+ * Errors: %TENBOX_ERROR_WRONG_STATE when the VM has no process, %TENBOX_ERROR_BUSY while the guest has not
+ * read the last one, %TENBOX_ERROR_INVALID_ARGUMENT for a key that there is not.
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+void tenbox_vm_send_key_async(TenboxVm *self, const char *key, GCancellable *cancellable,
+                              GAsyncReadyCallback callback, gpointer user_data);
+
+/**
+ * tenbox_vm_send_key_finish:
+ * @self: a VM
+ * @result: the result
+ * @error: return location
+ *
+ * Returns: whether the VM's side took it
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+gboolean tenbox_vm_send_key_finish(TenboxVm *self, GAsyncResult *result, GError **error);
+
+/**
  * tenbox_vm_read_log_async:
  * @self: a VM
  * @source: "console" for what the guest wrote to its serial console, "runtime" for what the VM's

@@ -37,6 +37,27 @@ int cli_vm_console(Cli *cli, const CliCommandLine *line)
               : cli_fail(cli, cli->connection ? name : NULL, error);
 }
 
+/* --- keys ---------------------------------------------------------------------------------- */
+
+int cli_vm_send_key(Cli *cli, const CliCommandLine *line)
+{
+    const char *name = g_ptr_array_index(line->arguments, 0);
+    g_autoptr(TenboxVm) vm = NULL;
+    g_autoptr(GError) error = NULL;
+
+    if (!cli_connect(cli, TRUE, &error))
+        return cli_fail(cli, NULL, error);
+    vm = cli_find_vm(cli, name, &error);
+    for (guint i = 1; vm && !error && i < line->arguments->len; i++) {
+        g_autoptr(GAsyncResult) result = NULL;
+
+        tenbox_vm_send_key_async(vm, g_ptr_array_index(line->arguments, i), cli->cancellable,
+                                 cli_wait_ready, &result);
+        tenbox_vm_send_key_finish(vm, cli_wait(&result), &error);
+    }
+    return error ? cli_fail(cli, name, error) : CLI_EXIT_DONE;
+}
+
 /* --- logs ---------------------------------------------------------------------------------- */
 
 static int print_log_document(Cli *cli, TenboxVm *vm, const char *source, const char *text)

@@ -493,6 +493,22 @@ const CliCommand cli_commands[] = {
     },
     {
         .group = "vm",
+        .name = "send-key",
+        .arguments = N_("VM KEY…"),
+        .words = CLI_WORD_VM,
+        .minimum_arguments = 2,
+        .maximum_arguments = G_MAXUINT,
+        .summary = N_("Press keys that a console cannot send as bytes"),
+        .description =
+            N_("Keys: break, a break of the serial line. A Linux guest takes it for the SysRq key: "
+               "the next "
+               "character typed into its console, within five seconds, says what it shall do."),
+        .examples = {"tenbox vm send-key foo break"},
+        .see_also = "vm console",
+        .run = cli_vm_send_key,
+    },
+    {
+        .group = "vm",
         .name = "logs",
         .shortcut = "logs",
         .arguments = N_("VM"),

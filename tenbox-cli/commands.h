@@ -30,6 +30,7 @@ int cli_vm_rm(Cli *cli, const CliCommandLine *line);
 
 /* cmd-vm-console.c, cmd-vm-wait.c */
 int cli_vm_console(Cli *cli, const CliCommandLine *line);
+int cli_vm_send_key(Cli *cli, const CliCommandLine *line);
 int cli_vm_logs(Cli *cli, const CliCommandLine *line);
 int cli_vm_wait(Cli *cli, const CliCommandLine *line);
 

@@ -19,6 +19,7 @@ void tbd_vm_delete(TbdRequest *request);
 void tbd_vm_act(TbdRequest *request); /* the route's data is the TenboxVmAction */
 void tbd_vm_logs(TbdRequest *request);
 void tbd_vm_statistics(TbdRequest *request);
+void tbd_vm_send_key(TbdRequest *request);
 
 /* http-events.c */
 void tbd_events_get(TbdRequest *request);

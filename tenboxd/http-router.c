@@ -43,6 +43,7 @@ static const Route routes[] = {
      TENBOX_VM_ACTION_PAUSE},
     {"POST", "/v1/vms/{}:resume", tbd_vm_act, TBD_QUERY_WAIT, TBD_BODY_OPTIONAL,
      TENBOX_VM_ACTION_RESUME},
+    {"POST", "/v1/vms/{}:send-key", tbd_vm_send_key, 0, TBD_BODY_REQUIRED, 0},
     {"GET", "/v1/vms/{}/logs", tbd_vm_logs, TBD_QUERY_SOURCE | TBD_QUERY_LINES | TBD_QUERY_FOLLOW,
      TBD_BODY_NONE, 0},
     {"GET", "/v1/vms/{}/statistics", tbd_vm_statistics, 0, TBD_BODY_NONE, 0},

@@ -305,3 +305,51 @@ void tbd_vm_statistics(TbdRequest *request)
     tbx_driver_vm_statistics(tbd_request_get_driver(request), tbd_request_get_parameter(request, 0),
                              tbd_request_task(request, tbd_on_json_text));
 }
+
+/* ---- keys ------------------------------------------------------------------------------------ */
+
+static void on_key_sent(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    TbdRequest *request = user_data;
+    GError *error = NULL;
+
+    if (g_task_propagate_boolean(G_TASK(result), &error)) {
+        tbd_request_reply_empty(request, 204);
+    } else {
+        tbd_request_fail(request, error);
+    }
+}
+
+/* NULL when the body is no {"key": TEXT}. */
+static const char *read_key(JsonObject *body, GError **error)
+{
+    JsonObjectIter iter;
+    const char *name;
+    JsonNode *node = json_object_get_member(body, "key");
+
+    json_object_iter_init(&iter, body);
+    while (json_object_iter_next(&iter, &name, NULL)) {
+        if (strcmp(name, "key") != 0) {
+            tbx_error_set(error, "field-unknown", name, "there is no member \"%s\" here", name);
+            return NULL;
+        }
+    }
+    if (node == NULL || json_node_get_value_type(node) != G_TYPE_STRING) {
+        tbx_error_set(error, "field-invalid", "key", "key must be a text, such as \"break\"");
+        return NULL;
+    }
+    return json_node_get_string(node);
+}
+
+void tbd_vm_send_key(TbdRequest *request)
+{
+    GError *error = NULL;
+    const char *key = read_key(tbd_request_get_body(request), &error);
+
+    if (key == NULL) {
+        tbd_request_fail(request, error);
+        return;
+    }
+    tbx_driver_vm_send_key(tbd_request_get_driver(request), tbd_request_get_parameter(request, 0),
+                           key, tbd_request_task(request, on_key_sent));
+}

@@ -465,6 +465,12 @@ void tbx_driver_vm_statistics(TbxDriver *self, const char *vm, GTask *task)
         self->ops->vm_statistics(self, vm, task);
 }
 
+void tbx_driver_vm_send_key(TbxDriver *self, const char *vm, const char *key, GTask *task)
+{
+    if (READY(vm_send_key))
+        self->ops->vm_send_key(self, vm, key, task);
+}
+
 void tbx_driver_console_open(TbxDriver *self, const char *vm, TenboxConsoleFlags flags,
                              const char *holder, GTask *task)
 {

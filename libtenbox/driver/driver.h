@@ -221,6 +221,9 @@ typedef struct {
                           GTask *task);
     /* char *, JSON text (VmStatistics); g_free() */
     void (*vm_statistics)(TbxDriver *self, const char *vm, GTask *task);
+    /* boolean: the guest's side took it. @key: "break". "vm-not-running", "console-busy" while the guest has
+     * not read the last one. */
+    void (*vm_send_key)(TbxDriver *self, const char *vm, const char *key, GTask *task);
     /* TbxConsoleStream *; tbx_console_stream_unref(). @holder, nullable, is who opens it, see
      * tbx_console_claim_open(). "vm-not-running", "console-busy". */
     void (*console_open)(TbxDriver *self, const char *vm, TenboxConsoleFlags flags,
@@ -288,6 +291,7 @@ void tbx_driver_vm_log(TbxDriver *self, const char *vm, const char *source, guin
 void tbx_driver_vm_log_follow(TbxDriver *self, const char *vm, const char *source, gint line_count,
                               GTask *task);
 void tbx_driver_vm_statistics(TbxDriver *self, const char *vm, GTask *task);
+void tbx_driver_vm_send_key(TbxDriver *self, const char *vm, const char *key, GTask *task);
 void tbx_driver_console_open(TbxDriver *self, const char *vm, TenboxConsoleFlags flags,
                              const char *holder, GTask *task);
 void tbx_driver_call(TbxDriver *self, const char *method, const char *target, JsonObject *body,

@@ -410,6 +410,14 @@ static void local_vm_statistics(TbxDriver *driver, const char *name, GTask *task
         tbx_local_vm_get_statistics(vm, task);
 }
 
+static void local_vm_send_key(TbxDriver *driver, const char *name, const char *key, GTask *task)
+{
+    TbxLocalVm *vm = find_vm(local_of(driver), name, task);
+
+    if (vm != NULL)
+        tbx_local_vm_send_key(vm, key, task);
+}
+
 static void local_console_open(TbxDriver *driver, const char *name, TenboxConsoleFlags flags,
                                const char *holder, GTask *task)
 {
@@ -581,6 +589,7 @@ static const TbxDriverOps local_ops = {
     .vm_log = local_vm_log,
     .vm_log_follow = local_vm_log_follow,
     .vm_statistics = local_vm_statistics,
+    .vm_send_key = local_vm_send_key,
     .console_open = local_console_open,
     .watch = local_watch,
 };

@@ -88,6 +88,11 @@ struct _TbxLocalVm {
 
     guint question_count; /* of statistics that wait for their answer */
 
+    GTask *break_task;        /* nullable: a break of the serial line that is not answered yet */
+    guint break_token;        /* of that */
+    GSource *break_timer;     /* nullable */
+    GSource *break_cancelled; /* nullable */
+
     TbxLocalConsole *console;
     TbxConsoleLog *log;
     TbxFileWriter *definition_writer;
@@ -97,6 +102,9 @@ struct _TbxLocalVm {
     TbxVmLife life;
     TbxVmRecord *record;
 };
+
+/* The process is going: a key that waits for its answer gets none. */
+void tbx_local_vm_end_key(TbxLocalVm *self);
 
 /* A reference on the VM and on its driver, for what runs while an event may make the last owner go, and
  * for what comes back from a thread. */

@@ -2,6 +2,9 @@
 /*
  * What can be asked of a VM besides its document: logs, live figures, consoles. Nothing here changes it.
  */
+#include <errno.h>
+#include <string.h>
+
 #include "libtenbox/local/log-follow.h"
 #include "libtenbox/local/paths.h"
 #include "libtenbox/local/sources.h"
@@ -251,6 +254,107 @@ void tbx_local_vm_get_statistics(TbxLocalVm *self, GTask *task)
     self->question_count++;
     request->serial = tbx_vm_process_get_statistics(self->process, on_statistics, request);
 }
+
+/* ---- keys --------------------------------------------------------------------------------- */
+
+/* Takes the task of the key that waits, NULL when there is none; the caller completes and drops it. */
+static GTask *take_key(TbxLocalVm *self)
+{
+    tbx_source_clear(&self->break_timer);
+    tbx_source_clear(&self->break_cancelled);
+    self->break_token++;
+    return g_steal_pointer(&self->break_task);
+}
+
+void tbx_local_vm_end_key(TbxLocalVm *self)
+{
+    g_autoptr(GTask) task = take_key(self);
+
+    if (task != NULL)
+        g_task_return_error(
+            task, tbx_error_new("vm-not-running", NULL, "The VM's process does not answer"));
+}
+
+static void on_break_replied(int code, guint token, gpointer user_data)
+{
+    TbxLocalVm *self = user_data;
+    g_autoptr(GTask) task = NULL;
+
+    if (token != self->break_token)
+        return;
+    task = take_key(self);
+    if (task == NULL)
+        return;
+    if (code == 0)
+        g_task_return_boolean(task, TRUE);
+    else if (code == -EBUSY)
+        g_task_return_error(task,
+                            tbx_error_new("console-busy", NULL,
+                                          "The guest has not read the last break of its console"));
+    else if (code == -EPROTO)
+        g_task_return_error(
+            task, tbx_error_with_hint(tbx_error_new("unsupported", NULL,
+                                                    "The VM's process is of an older TenBox and "
+                                                    "knows no break"),
+                                      "Stop the VM and start it again"));
+    else
+        g_task_return_error(task, tbx_error_new("runtime-failed", NULL,
+                                                "The VM's process cannot send a break: %s",
+                                                g_strerror(-code)));
+}
+
+static gboolean on_key_timeout(gpointer user_data)
+{
+    g_autoptr(GTask) task = take_key(user_data);
+
+    g_task_return_error(task, tbx_error_new("timed-out", NULL,
+                                            "The VM's process did not answer within %u seconds",
+                                            STATISTICS_TIMEOUT_MS / 1000));
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean on_key_cancelled(GCancellable *cancellable, gpointer user_data)
+{
+    g_autoptr(GTask) task = take_key(user_data);
+
+    g_task_return_error_if_cancelled(task);
+    return G_SOURCE_REMOVE;
+}
+
+static GError *check_key(TbxLocalVm *self, const char *key)
+{
+    if (strcmp(key, "break") != 0)
+        return tbx_error_new("field-invalid", "key", "there is no key \"%s\"; there is: break",
+                             key);
+    if (self->process == NULL || self->launch != TBX_LAUNCH_NONE)
+        return tbx_error_new("vm-not-running", NULL, "The VM does not run");
+    if (self->break_task != NULL)
+        return tbx_error_new("console-busy", NULL, "A break is on its way already");
+    return NULL;
+}
+
+void tbx_local_vm_send_key(TbxLocalVm *self, const char *key, GTask *task)
+{
+    GMainContext *home = self->context->driver->home;
+    GCancellable *cancellable = g_task_get_cancellable(task);
+    GError *error = check_key(self, key);
+
+    if (error != NULL) {
+        g_task_return_error(task, error);
+        g_object_unref(task);
+        return;
+    }
+    self->break_task = task;
+    self->break_timer = tbx_source_timer(home, STATISTICS_TIMEOUT_MS, on_key_timeout, self);
+    if (cancellable != NULL) {
+        self->break_cancelled = g_cancellable_source_new(cancellable);
+        g_source_set_callback(self->break_cancelled, G_SOURCE_FUNC(on_key_cancelled), self, NULL);
+        g_source_attach(self->break_cancelled, home);
+    }
+    tbx_vm_process_request(self->process, RT_CONSOLE_BREAK, on_break_replied, self->break_token);
+}
+
+/* ---- consoles ------------------------------------------------------------------------------ */
 
 void tbx_local_vm_open_console(TbxLocalVm *self, TenboxConsoleFlags flags, const char *holder,
                                GTask *task)

@@ -419,6 +419,7 @@ static void on_exited(const TbxVmExit *exit, gboolean is_clean, gpointer user_da
     leave_process(self, launch, is_refused, is_wanted);
     if (self->console != NULL) /* the driver may have been closed */
         tbx_local_console_detach(self->console, tbx_verb_restarts(self, is_clean));
+    tbx_local_vm_end_key(self);
     g_clear_pointer(&process, tbx_vm_process_free);
     /* An action that was begun meanwhile has seen the end already. */
     if (self->verb.operation == verb.operation && self->verb.token == verb.token)
@@ -527,6 +528,7 @@ void tbx_local_vm_close(TbxLocalVm *self)
 {
     tbx_verb_drop(self);
     tbx_life_clear(self);
+    tbx_local_vm_end_key(self);
     if (self->process != NULL && self->launch != TBX_LAUNCH_NONE &&
         self->launch != TBX_LAUNCH_BOOTING) {
         tbx_vm_process_abandon(g_steal_pointer(&self->process));

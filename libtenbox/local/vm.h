@@ -85,6 +85,7 @@ void tbx_local_vm_read_log(TbxLocalVm *self, const char *source, guint line_coun
 void tbx_local_vm_follow_log(TbxLocalVm *self, GQueue *followers, const char *source,
                              gint line_count, GTask *task);
 void tbx_local_vm_get_statistics(TbxLocalVm *self, GTask *task);
+void tbx_local_vm_send_key(TbxLocalVm *self, const char *key, GTask *task);
 void tbx_local_vm_open_console(TbxLocalVm *self, TenboxConsoleFlags flags, const char *holder,
                                GTask *task);
 

@@ -453,6 +453,24 @@ static void remote_vm_statistics(TbxDriver *base, const char *vm, GTask *task)
     call_get(base, target, TBX_HTTP_ANSWER_SECONDS, answer_json_text, task);
 }
 
+static void answer_nothing(const TbxHttpAnswer *answer, GTask *task)
+{
+    g_task_return_boolean(task, TRUE);
+}
+
+static void remote_vm_send_key(TbxDriver *base, const char *vm, const char *key, GTask *task)
+{
+    g_autofree char *target = vm_target(vm, ":send-key");
+    g_autoptr(JsonObject) body = json_object_new();
+    TbxHttpRequest request = {.method = "POST",
+                              .target = target,
+                              .body = body,
+                              .answer_seconds = TBX_HTTP_ANSWER_SECONDS};
+
+    json_object_set_string_member(body, "key", key);
+    call_route(base, &request, answer_nothing, task);
+}
+
 /* Who opens it, the daemon sees for itself. */
 static void remote_console_open(TbxDriver *base, const char *vm, TenboxConsoleFlags flags,
                                 const char *holder, GTask *task)
@@ -484,6 +502,7 @@ static const TbxDriverOps remote_ops = {
     .vm_log = remote_vm_log,
     .vm_log_follow = remote_vm_log_follow,
     .vm_statistics = remote_vm_statistics,
+    .vm_send_key = remote_vm_send_key,
     .console_open = remote_console_open,
     .call = remote_call,
     .watch = remote_watch,

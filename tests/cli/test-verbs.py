@@ -537,6 +537,26 @@ def test_console_writer(host):
     host.run("vm", "console", "--read-only", "--force", "foo", status=2)
 
 
+def test_send_key(host):
+    host.create("foo")
+    host.run("vm", "send-key", "foo", "break", status=4)
+    host.run("vm", "start", "foo")
+    host.run("vm", "send-key", "foo", "break")
+    host.run("vm", "wait", "--for", "log:fake: break", "foo")
+    _, errors = host.run("vm", "send-key", "foo", "f13", status=2)
+    contains(errors, "break", "the keys there are")
+    host.run("vm", "send-key", "nope", "break", status=3)
+    host.create("deaf", "--cmdline", "busy-break")
+    host.run("vm", "start", "deaf")
+    _, errors = host.run("vm", "send-key", "deaf", "break", status=4)
+    contains(errors, "has not read", "standard error")
+    # One that waits can be given up, and is then in nobody's way.
+    host.create("mute", "--cmdline", "ignore-break")
+    host.run("vm", "start", "mute")
+    for _ in range(2):
+        host.run("vm", "send-key", "mute", "break", "--timeout", "1", status=6)
+
+
 def test_console_options(host):
     host.create("foo")
     host.run("vm", "start", "foo")
@@ -637,7 +657,7 @@ def test_complete(host):
 WITHOUT_DAEMON = [test_settings, test_alias, test_usage_as_document, test_wait_ready]
 WITH_DAEMON = [test_formats, test_terminal, test_names, test_filters, test_confirm, test_set, test_edit, test_wait,
                test_stats, test_watch, test_operations, test_events, test_follow, test_api, test_audit,
-               test_console_writer, test_console_options, test_complete]
+               test_console_writer, test_console_options, test_send_key, test_complete]
 
 if __name__ == "__main__":
     sys.exit(main(WITHOUT_DAEMON, WITH_DAEMON))

@@ -340,6 +340,7 @@ def life():
             api.refused(409, "vm-not-running", None, "POST", "/v1/vms/{vm}:" + verb, "a")
         api.act("a", "stop")
         api.refused(409, "vm-not-running", None, "GET", "/v1/vms/{vm}/statistics", "a")
+        api.refused(409, "vm-not-running", None, "POST", "/v1/vms/{vm}:send-key", "a", body={"key": "break"})
 
         operation = api.act("a", "start", body={})
         equal((operation["vm_id"], operation["error"]), (vm["id"], None))
@@ -352,6 +353,12 @@ def life():
         statistics = api.call("GET", "/v1/vms/{vm}/statistics", "a", status=200).json()
         equal(statistics["vm_id"], vm["id"])
 
+        api.call("POST", "/v1/vms/{vm}:send-key", "a", body={"key": "break"}, status=204)
+        api.refused(422, "field-invalid", "key", "POST", "/v1/vms/{vm}:send-key", "a", body={"key": "f13"})
+        api.refused(422, "field-invalid", "key", "POST", "/v1/vms/{vm}:send-key", "a", body={"key": 1})
+        api.refused(422, "field-invalid", "key", "POST", "/v1/vms/{vm}:send-key", "a", body={})
+        api.refused(422, "field-unknown", "keys", "POST", "/v1/vms/{vm}:send-key", "a",
+                    body={"key": "break", "keys": []})
         api.act("a", "pause")
         equal(api.get("a")["state"], "paused")
         for verb in ["shutdown", "reboot"]:
