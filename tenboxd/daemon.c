@@ -46,6 +46,7 @@ struct _TbdDaemon {
     TbdFront *front;
     TbdSessions *sessions;
     TbdLedger *ledger;
+    GBytes *shared;      /* nullable: see tbd_daemon_share_bytes() */
     TbdMetrics *metrics; /* NULL once destroyed */
 
     GArray *listeners; /* of Listener */
@@ -79,6 +80,17 @@ TbdLedger *tbd_daemon_get_ledger(TbdDaemon *self)
 TbdMetrics *tbd_daemon_get_metrics(TbdDaemon *self)
 {
     return self->metrics;
+}
+
+GBytes *tbd_daemon_share_bytes(TbdDaemon *self, GBytes *bytes)
+{
+    if (self->shared != NULL && g_bytes_equal(self->shared, bytes)) {
+        g_bytes_unref(bytes);
+        return g_bytes_ref(self->shared);
+    }
+    g_clear_pointer(&self->shared, g_bytes_unref);
+    self->shared = g_bytes_ref(bytes);
+    return bytes;
 }
 
 guint tbd_daemon_get_peer_count(TbdDaemon *self)
@@ -432,6 +444,7 @@ void tbd_daemon_unref(TbdDaemon *self)
     g_object_unref(self->quitting);
     g_clear_error(&self->error);
     tbd_ledger_free(self->ledger);
+    g_clear_pointer(&self->shared, g_bytes_unref);
     tbd_settings_free(self->settings);
     g_free(self->connect);
     g_free(self);

@@ -67,6 +67,9 @@ TbdSessions *tbd_daemon_get_sessions(TbdDaemon *self);
 TbdLedger *tbd_daemon_get_ledger(TbdDaemon *self);
 /* (transfer none) (nullable): NULL when the daemon has been destroyed. */
 TbdMetrics *tbd_daemon_get_metrics(TbdDaemon *self);
+/* (transfer full): @bytes (transfer full), or what was given last if it says the same: of a list that
+ * many ask for and do not read there is one copy. */
+GBytes *tbd_daemon_share_bytes(TbdDaemon *self, GBytes *bytes);
 /* How many connections are open. */
 guint tbd_daemon_get_peer_count(TbdDaemon *self);
 /* (transfer none): valid as long as the daemon; knobs change by tbd_daemon_reload(). */

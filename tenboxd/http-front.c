@@ -28,6 +28,7 @@ struct _TbdFront {
     GSource *accept_source;
     GSource *pause_source;
     GSource *reap_source; /* while there is anything to time */
+    guint64 bodies;       /* bytes that peers in TBD_PEER_BODY may still have to hold */
     GQueue peers;         /* of TbdPeer, not referenced: each takes itself out */
     GQueue refused;       /* of Refused, oldest first */
     GSocketAddress *remote_address;
@@ -44,6 +45,7 @@ struct _TbdPeer {
     GSource *reading;     /* until the head is there: owns a reference */
     GByteArray *received; /* nullable: what came so far */
     TbdHead head;
+    guint64 body; /* its part of front->bodies */
     gint64 since; /* monotonic time of the last change of state */
 };
 
@@ -68,6 +70,7 @@ void tbd_peer_unref(TbdPeer *self)
         return;
     }
     if (self->front != NULL) {
+        self->front->bodies -= self->body;
         g_queue_unlink(&self->front->peers, &self->link);
     }
     g_clear_pointer(&self->received, g_byte_array_unref);
@@ -340,6 +343,23 @@ static void refuse_head(TbdPeer *peer, const GError *error)
     drop_peer(peer);
 }
 
+/* Room for the body until the connection is over: what it becomes, a tree, lives about as long. */
+static gboolean take_body(TbdPeer *peer, GError **error)
+{
+    guint64 size = peer->head.is_chunked ? TBD_BODY_SIZE_MAX : peer->head.length;
+
+    if (peer->front->bodies + size > TBD_BODIES_SIZE_MAX) {
+        tbx_error_set(error, "too-many-connections", NULL,
+                      "bodies of %" G_GUINT64_FORMAT
+                      " bytes are on their way already; try again later",
+                      peer->front->bodies);
+        return FALSE;
+    }
+    peer->body = size;
+    peer->front->bodies += size;
+    return TRUE;
+}
+
 /* Gives the connection to libsoup. */
 static void pass_on(TbdPeer *peer, gsize head_size)
 {
@@ -382,7 +402,8 @@ static gboolean on_head_bytes(GSocket *socket, GIOCondition condition, gpointer 
         return G_SOURCE_CONTINUE;
     }
     if (error != NULL ||
-        !tbd_head_parse((const char *)peer->received->data, size, &peer->head, &error)) {
+        !tbd_head_parse((const char *)peer->received->data, size, &peer->head, &error) ||
+        !take_body(peer, &error)) {
         refuse_head(peer, error);
     } else {
         pass_on(peer, size);

@@ -34,6 +34,8 @@
 #define TBD_HEAD_FIELDS_MAX   64
 #define TBD_TARGET_SIZE_MAX   4096
 #define TBD_BODY_SIZE_MAX     TBX_JSON_SIZE_MAX
+/* Of all bodies that are on their way; one in chunks counts as the largest. */
+#define TBD_BODIES_SIZE_MAX   (16 * 1024 * 1024)
 #define TBD_REQUEST_ID_MAX    64
 #define TBD_AUDIT_ENTRIES_MAX 1000
 #define TBD_LOG_LINES_MAX     100000 /* what ?lines= may ask for; a log has at most 1 MiB of them */

@@ -558,7 +558,10 @@ void tbd_request_reply_list(TbdRequest *self, GAsyncResult *result,
     GError *error = NULL;
     g_autoptr(GPtrArray) records = g_task_propagate_pointer(G_TASK(result), &error);
     g_autoptr(JsonObject) object = NULL;
+    g_autoptr(GBytes) bytes = NULL;
     JsonArray *items;
+    gsize length;
+    char *text;
 
     if (records == NULL) {
         tbd_request_fail(self, error);
@@ -570,7 +573,9 @@ void tbd_request_reply_list(TbdRequest *self, GAsyncResult *result,
     }
     object = json_object_new();
     json_object_set_array_member(object, "items", items);
-    tbd_request_reply_json(self, 200, NULL, object);
+    text = tbx_json_print_object(object, &length);
+    bytes = tbd_daemon_share_bytes(self->daemon, g_bytes_new_take(text, length));
+    answer(self, 200, "application/json", bytes);
 }
 
 /* ---- taking the connection away from libsoup ------------------------------------------------- */

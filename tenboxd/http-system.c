@@ -64,6 +64,7 @@ static JsonObject *describe_limits(const TbdSettings *settings)
         {"head_fields", TBD_HEAD_FIELDS_MAX},
         {"target_bytes", TBD_TARGET_SIZE_MAX},
         {"body_bytes", TBD_BODY_SIZE_MAX},
+        {"bodies_bytes", TBD_BODIES_SIZE_MAX},
         {"request_id_bytes", TBD_REQUEST_ID_MAX},
         {"json_depth", TBX_JSON_DEPTH_MAX},
         {"json_values", TBX_JSON_VALUES_MAX},

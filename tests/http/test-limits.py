@@ -186,6 +186,26 @@ def body_bytes(daemon, value):
 
 
 @limit()
+def bodies_bytes(daemon, value):
+    largest = 1 << 20
+    head = f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Type: application/json\r\n"
+    held = [daemon.connect() for _ in range(value // largest)]
+    for number, connection in enumerate(held):
+        # In chunks it is not known what comes.
+        framing = "Transfer-Encoding: chunked" if number % 2 else f"Content-Length: {largest}"
+        connection.send(f"{head}{framing}\r\n\r\n".encode())
+    while code(answer := send(daemon, head + "Content-Length: 1\r\n\r\n{")) == "json-invalid":
+        pass  # not all of them have been seen yet
+    equal((answer.status, code(answer)), (503, "too-many-connections"))
+    equal(daemon.request("GET", "/v1/vms").status, 200, "what has no body")
+    held.pop().close()
+    while code(send(daemon, head + "Content-Length: 1\r\n\r\n{")) != "json-invalid":
+        pass
+    for connection in held:
+        connection.close()
+
+
+@limit()
 def request_id_bytes(daemon, value):
     for length, kept in ((value, True), (value + 1, False)):
         name = "x" * length
@@ -340,6 +360,34 @@ def all_limits():
                 raise AssertionError(f"{name}, {value}: {problem!r}") from problem
             if not SANITIZED:
                 assert daemon.rss_kib() <= 64 * 1024, (name, daemon.rss_kib())
+
+
+@TAP.test
+def memory():
+    """bodies that never end and answers that nobody reads, on every connection that may be: 64 MiB"""
+    with Daemon(TENBOXD, FAKE_RUNTIME) as daemon:
+        for number in range(60):
+            vm(daemon, f"v{number}", notes="x" * 16384)
+        equal(daemon.request("GET", "/v1/vms").status, 200)
+        before = daemon.rss_kib()
+        held = [daemon.connect() for _ in range(240)]
+        for connection in held[:120]:
+            connection.send(f"GET /v1/vms HTTP/1.1\r\n{HOST}\r\n".encode())
+        body = b'{"' + b"x" * 1000000
+        for connection in held[120:]:
+            connection.send(f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Length: 1048576\r\n\r\n".encode())
+        for connection in held[120:]:
+            connection.socket.settimeout(0.05)
+            try:
+                connection.send(body)
+            except TimeoutError:
+                pass
+        equal(daemon.request("GET", "/healthz").status, 204)
+        print(f"# {before} KiB before, {daemon.rss_kib()} KiB with all of them")
+        if not SANITIZED:
+            assert daemon.rss_kib() <= 64 * 1024, daemon.rss_kib()
+        for connection in held:
+            connection.close()
 
 
 @TAP.test

@@ -456,10 +456,17 @@ def violations():
                 ("no mask", WebSocket.frame(TEXT, b"{}", masked=False), 1002),
                 ("not UTF-8", text(b"\xff\xfe"), 1007),
                 ("64 KiB and one", WebSocket.frame(BINARY, b"x" * 65537), 1009),
+                ("a compressed frame", b"\xc1\x82\0\0\0\0{}", 1002),
+                ("a reserved bit", b"\xa1\x82\0\0\0\0{}", 1002),
+                ("a long ping", WebSocket.frame(PING, b"x" * 126), 1005),
+                ("a ping in pieces", WebSocket.frame(PING, b"x", final=False), 1005),
+                ("a frame of 2^63", b"\x82\xff\x80\0\0\0\0\0\0\0\0\0\0\0x", 1005),
+                ("a frame of 2^40", b"\x82\xff\0\0\1\0\0\0\0\0\0\0\0\0x", 1009),
                 ("reserved opcode", WebSocket.frame(3, b""), 1002),
                 ("continuation of nothing", WebSocket.frame(0, b"x"), 1002)]:
             _, status = violation(host, message)
-            equal(status, wanted, name)
+            # Some libwslays say for a frame that is none that it ends (1005), others why (1002).
+            assert status == wanted or (wanted == 1005 and status == 1002), (name, status)
         client = host.open()
         client.subscribe(7, "console", "a")
         ready(client, 7)
