@@ -12,12 +12,13 @@ static const char *const operations[] = {
     "all",          "open",           "system-get",    "system-stop-vms",
     "doctor",       "vm-list",        "vm-get",        "vm-create",
     "vm-update",    "operation-list", "operation-get", "operation-cancel",
-    "vm-log",       "vm-log-follow",  "vm-statistics", "console-open",
-    "console-read", "console-write",  "watch",         "vm-start",
-    "vm-stop",      "vm-shutdown",    "vm-reboot",     "vm-reset",
-    "vm-pause",     "vm-resume",      "vm-delete",     "start",
-    "stop",         "shutdown",       "reboot",        "reset",
-    "pause",        "resume",         "delete",        NULL,
+    "vm-log",       "vm-log-follow",  "vm-statistics", "vm-send-key",
+    "console-open", "console-read",   "console-write", "watch",
+    "vm-start",     "vm-stop",        "vm-shutdown",   "vm-reboot",
+    "vm-reset",     "vm-pause",       "vm-resume",     "vm-delete",
+    "start",        "stop",           "shutdown",      "reboot",
+    "reset",        "pause",          "resume",        "delete",
+    NULL,
 };
 
 typedef struct {

@@ -266,6 +266,15 @@ FINISH(follow_log)
     return drop_object(tenbox_vm_follow_log_finish(subject->vm, result, error));
 }
 
+BEGIN(send_key)
+{
+    tenbox_vm_send_key_async(subject->vm, "break", cancellable, await_done, await);
+}
+FINISH(send_key)
+{
+    return tenbox_vm_send_key_finish(subject->vm, result, error);
+}
+
 BEGIN(get_statistics)
 {
     tenbox_vm_get_statistics_async(subject->vm, cancellable, await_done, await);
@@ -329,6 +338,7 @@ static const Call calls[] = {
     ROW("tenbox_vm_open_console", open_console, "console-open"),
     ROW("tenbox_vm_read_log", read_log, "vm-log"),
     ROW("tenbox_vm_follow_log", follow_log, "vm-log-follow"),
+    ROW("tenbox_vm_send_key", send_key, "vm-send-key"),
     ROW("tenbox_vm_get_statistics", get_statistics, "vm-statistics"),
     ROW("tenbox_console_write", console_write, "console-write"),
 };
