@@ -12,6 +12,7 @@
 #include "tenboxd/http-filter.h"
 #include "tenboxd/http-front.h"
 #include "tenboxd/http-router.h"
+#include "tenboxd/idempotency.h"
 #include "tenboxd/listener.h"
 #include "tenboxd/metrics.h"
 #include "tenboxd/notify.h"
@@ -45,6 +46,7 @@ struct _TbdDaemon {
     SoupServer *server;
     TbdFront *front;
     TbdSessions *sessions;
+    TbdIdempotency *idempotency;
     TbdLedger *ledger;
     GBytes *shared;      /* nullable: see tbd_daemon_share_bytes() */
     TbdMetrics *metrics; /* NULL once destroyed */
@@ -101,6 +103,11 @@ guint tbd_daemon_get_peer_count(TbdDaemon *self)
 const TbdSettings *tbd_daemon_get_settings(TbdDaemon *self)
 {
     return self->settings;
+}
+
+TbdIdempotency *tbd_daemon_get_idempotency(TbdDaemon *self)
+{
+    return self->idempotency;
 }
 
 TbxJournal *tbd_daemon_get_journal(TbdDaemon *self)
@@ -272,6 +279,17 @@ static void open_audit(TbdDaemon *self, const char *data_folder)
     tbd_ledger_set_audit(self->ledger, audit);
 }
 
+/* Without the file keys are good until this daemon ends. */
+static void open_idempotency(TbdDaemon *self, const char *data_folder)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (g_path_is_absolute(data_folder) &&
+        !tbd_idempotency_open(self->idempotency, data_folder, &error)) {
+        g_warning("idempotency keys are not remembered: %s", error->message);
+    }
+}
+
 static void on_system(GObject *source, GAsyncResult *result, gpointer user_data)
 {
     TbdDaemon *self = user_data;
@@ -285,6 +303,7 @@ static void on_system(GObject *source, GAsyncResult *result, gpointer user_data)
         fail(self, error);
     } else if (!tbd_daemon_is_quitting(self)) {
         open_audit(self, json_object_get_string_member(system, "data_folder"));
+        open_idempotency(self, json_object_get_string_member(system, "data_folder"));
         open_front(self);
     }
 }
@@ -417,6 +436,7 @@ TbdDaemon *tbd_daemon_new(const TbdDaemonOptions *options, TbdDaemonEnded ended,
     self->quitting = g_cancellable_new();
     self->listeners = g_array_new(FALSE, FALSE, sizeof(Listener));
     self->sessions = tbd_sessions_new(self);
+    self->idempotency = tbd_idempotency_new();
     self->ledger = tbd_ledger_new();
     self->metrics = tbd_metrics_new(self);
     if (!start(self, options->socket_fd, &error)) {
@@ -447,6 +467,7 @@ void tbd_daemon_unref(TbdDaemon *self)
     g_clear_pointer(&self->shared, g_bytes_unref);
     tbd_settings_free(self->settings);
     g_free(self->connect);
+    tbd_idempotency_free(self->idempotency);
     g_free(self);
 }
 
@@ -475,6 +496,7 @@ void tbd_daemon_destroy(TbdDaemon *self)
     /* Before the data folder is given up: the next daemon has the log then. */
     tbd_audit_close(tbd_ledger_get_audit(self->ledger));
     tbd_ledger_set_audit(self->ledger, NULL);
+    tbd_idempotency_close(self->idempotency);
     if (self->driver != NULL) {
         tbx_driver_close(self->driver);
     }

@@ -24,6 +24,7 @@ G_BEGIN_DECLS
 typedef struct _TbdDaemon TbdDaemon;
 typedef struct _TbdMetrics TbdMetrics;
 typedef struct _TbdSessions TbdSessions;
+typedef struct _TbdIdempotency TbdIdempotency;
 
 typedef struct {
     TbdSettings *settings; /* (transfer full): its socket is set; of no account with @socket_fd */
@@ -77,6 +78,9 @@ const TbdSettings *tbd_daemon_get_settings(TbdDaemon *self);
 gboolean tbd_daemon_is_quitting(TbdDaemon *self);
 /* (transfer none): cancelled when the daemon begins to end. */
 GCancellable *tbd_daemon_get_quitting(TbdDaemon *self);
+
+/* (transfer none): keys of requests that may be sent again. */
+TbdIdempotency *tbd_daemon_get_idempotency(TbdDaemon *self);
 
 /* (transfer none): the events so far; valid as long as the daemon is. */
 TbxJournal *tbd_daemon_get_journal(TbdDaemon *self);

@@ -13,6 +13,8 @@ typedef void (*TbdHandler)(TbdRequest *request);
 /* http-vms.c */
 void tbd_vms_list(TbdRequest *request);
 void tbd_vms_create(TbdRequest *request);
+/* Answers 201 with the VM that was made. */
+void tbd_vms_reply_created(TbdRequest *request, TbxVmRecord *record);
 void tbd_vm_get(TbdRequest *request);
 void tbd_vm_update(TbdRequest *request);
 void tbd_vm_delete(TbdRequest *request);

@@ -43,6 +43,14 @@
 #define TBD_HEARTBEAT_SECONDS     15   /* between two signs of life of a stream of events */
 #define TBD_HEARTBEAT_SECONDS_MAX 3600 /* what ?heartbeat= may ask for */
 
+/* ---- idempotency keys, see idempotency.h ----------------------------------------------------- */
+
+#define TBD_KEYS_MAX       1000
+#define TBD_KEYS_SECONDS   G_GINT64_CONSTANT(86400)
+#define TBD_KEYS_BYTES_MAX (4 * 1024 * 1024)
+#define TBD_KEYS_BODY_MAX  (256 * 1024) /* a longer answer is repeated without its body */
+#define TBD_KEY_SIZE_MAX   255
+
 /* ---- streams ---------------------------------------------------------------------------------- */
 
 /* WebSockets, and answers that go on, of one user; half of the user's connections if that is less. */

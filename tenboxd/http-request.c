@@ -16,6 +16,7 @@
 #include "libtenbox/wire/wire-error.h"
 #include "libtenbox/wire/wire-etag.h"
 #include "tenboxd/http-problem.h"
+#include "tenboxd/idempotency.h"
 
 struct _TbdRequest {
     grefcount references;
@@ -31,6 +32,7 @@ struct _TbdRequest {
     const char *route;         /* nullable: none was found */
     char *code;                /* nullable: of what went wrong */
     gpointer state;            /* the handler's */
+    TbdKey *key;               /* nullable: its idempotency key, until it is answered */
     GCancellable *cancellable; /* of all tasks of the request */
     GSource *leaving;          /* while tasks are under way: the client goes */
     GSource *quitting;         /* nullable: the daemon goes, while the request only waits */
@@ -172,6 +174,32 @@ int tbd_request_get_data(TbdRequest *self)
     return self->data;
 }
 
+gboolean tbd_request_has_header(TbdRequest *self, const char *name)
+{
+    return soup_message_headers_get_list(soup_server_message_get_request_headers(self->message),
+                                         name) != NULL;
+}
+
+uid_t tbd_request_get_uid(TbdRequest *self)
+{
+    return self->actor.uid;
+}
+
+const char *tbd_request_get_route(TbdRequest *self)
+{
+    return self->route;
+}
+
+void tbd_request_set_key(TbdRequest *self, TbdKey *key)
+{
+    self->key = key;
+}
+
+const char *tbd_request_get_target(TbdRequest *self)
+{
+    return self->key != NULL ? tbd_key_get_target(self->key) : NULL;
+}
+
 void tbd_request_set_state(TbdRequest *self, gpointer state)
 {
     self->state = state;
@@ -212,10 +240,8 @@ const char *tbd_request_get_header(TbdRequest *self, const char *name)
 gboolean tbd_request_get_tags(TbdRequest *self, const char *name, const char **ret_tags,
                               GError **error)
 {
-    SoupMessageHeaders *headers = soup_server_message_get_request_headers(self->message);
-
     *ret_tags = tbd_request_get_header(self, name);
-    if (*ret_tags == NULL && soup_message_headers_get_list(headers, name) != NULL) {
+    if (*ret_tags == NULL && tbd_request_has_header(self, name)) {
         tbx_error_set(error, "header-invalid", name, "%s comes twice", name);
         return FALSE;
     }
@@ -485,6 +511,13 @@ static void answer(TbdRequest *self, guint status, const char *content_type, GBy
     self->is_answered = TRUE;
     stop_watching(self);
     note_answer(self, status);
+    if (self->key != NULL) {
+        SoupMessageHeaders *headers = soup_server_message_get_response_headers(self->message);
+
+        tbd_key_answered(g_steal_pointer(&self->key), status, self->code,
+                         soup_message_headers_get_one(headers, "Location"),
+                         soup_message_headers_get_one(headers, "ETag"), bytes);
+    }
     if (self->is_over || peer == NULL) {
         tbd_request_unref(self);
         return;

@@ -23,6 +23,7 @@ G_BEGIN_DECLS
 #define TBD_PARAMETERS_MAX 2
 
 typedef struct _TbdRequest TbdRequest;
+typedef struct _TbdKey TbdKey; /* idempotency.h */
 
 /* A query parameter that a route knows. */
 typedef enum {
@@ -73,6 +74,16 @@ gboolean tbd_request_knows(TbdRequest *self, const char *etag);
 gboolean tbd_request_is_owner(TbdRequest *self);
 /* Takes @fd, to be closed when the request is over. */
 void tbd_request_hold_fd(TbdRequest *self, int fd);
+/* Whether there is a header @name, once or more often. */
+gboolean tbd_request_has_header(TbdRequest *self, const char *name);
+/* The user at the other end, as the kernel says. */
+uid_t tbd_request_get_uid(TbdRequest *self);
+/* (nullable): the pattern of its route. */
+const char *tbd_request_get_route(TbdRequest *self);
+/* @key is told of the answer; tbd_request_get_target() is its. */
+void tbd_request_set_key(TbdRequest *self, TbdKey *key);
+/* (nullable): the id that what the request makes shall have. */
+const char *tbd_request_get_target(TbdRequest *self);
 /* What the route says in `data`. */
 int tbd_request_get_data(TbdRequest *self);
 /* A place for what a handler needs while its task is under way; it takes it back and frees it. */

@@ -11,6 +11,7 @@
 #include "tenboxd/http-front.h"
 #include "tenboxd/http-handlers.h"
 #include "tenboxd/http-request.h"
+#include "tenboxd/idempotency.h"
 
 #define SEGMENTS_MAX 8
 
@@ -176,7 +177,12 @@ static void dispatch(TbdRequest *request, const Route *route, const char *query,
         tbd_request_fail(request, error);
         return;
     }
-    route->handler(request);
+    if (strcmp(route->method, "POST") == 0) {
+        tbd_idempotency_dispatch(tbd_daemon_get_idempotency(tbd_request_get_daemon(request)),
+                                 request, route->handler, route->handler == tbd_vms_create);
+    } else {
+        route->handler(request);
+    }
 }
 
 static void refuse_method(TbdRequest *request, const char *method, const char *path,

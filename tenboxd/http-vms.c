@@ -25,17 +25,11 @@ void tbd_vms_list(TbdRequest *request)
     tbx_driver_vm_list(tbd_request_get_driver(request), tbd_request_task(request, on_list));
 }
 
-static void reply_record(TbdRequest *request, GAsyncResult *result, gboolean is_new)
+static void reply_vm(TbdRequest *request, TbxVmRecord *record, gboolean is_new)
 {
-    GError *error = NULL;
-    g_autoptr(TbxVmRecord) record = g_task_propagate_pointer(G_TASK(result), &error);
     g_autoptr(JsonObject) object = NULL;
     g_autofree char *location = NULL;
 
-    if (record == NULL) {
-        tbd_request_fail(request, error);
-        return;
-    }
     if (record->etag != NULL) {
         g_autofree char *etag = tbx_etag_quote(record->etag);
 
@@ -48,6 +42,23 @@ static void reply_record(TbdRequest *request, GAsyncResult *result, gboolean is_
     object = tbx_vm_record_to_json(record);
     location = is_new ? g_strconcat("/v1/vms/", record->id, NULL) : NULL;
     tbd_request_reply_json(request, is_new ? 201 : 200, location, object);
+}
+
+void tbd_vms_reply_created(TbdRequest *request, TbxVmRecord *record)
+{
+    reply_vm(request, record, TRUE);
+}
+
+static void reply_record(TbdRequest *request, GAsyncResult *result, gboolean is_new)
+{
+    GError *error = NULL;
+    g_autoptr(TbxVmRecord) record = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (record != NULL) {
+        reply_vm(request, record, is_new);
+    } else {
+        tbd_request_fail(request, error);
+    }
 }
 
 static void on_created(GObject *source, GAsyncResult *result, gpointer user_data)
@@ -97,6 +108,7 @@ void tbd_vms_create(TbdRequest *request)
         tbd_request_fail(request, error);
         return;
     }
+    spec->id = g_strdup(tbd_request_get_target(request));
     tbx_driver_vm_create(tbd_request_get_driver(request), spec,
                          tbd_request_task(request, on_created));
 }
@@ -152,6 +164,7 @@ static void begin(TbdRequest *request, TenboxVmAction action, TbxActionOptions *
         tbd_request_fail(request, error);
         return;
     }
+    options->operation_id = tbd_request_get_target(request);
     tbx_driver_vm_begin(tbd_request_get_driver(request), tbd_request_get_parameter(request, 0),
                         action, options, tbd_request_task(request, on_begun));
 }

@@ -334,7 +334,8 @@ static void local_vm_create(TbxDriver *driver, TbxVmSpec *spec, GTask *task)
     LocalDriver *self = local_of(driver);
     TbxRegistry *registry = self->context.registry;
     g_autoptr(TbxVmDefinition) definition = tbx_vm_definition_new(spec);
-    g_autofree char *id = g_uuid_string_random();
+    gboolean is_given = spec->id != NULL && !g_hash_table_contains(self->vms, spec->id);
+    g_autofree char *id = is_given ? g_strdup(spec->id) : g_uuid_string_random();
     GError *error = NULL;
     Creation *creation;
 

@@ -364,7 +364,8 @@ static gboolean check_name(TestDriver *self, const char *name, const char *id, G
 static void run_vm_create(Call *call)
 {
     TestDriver *self = call->driver;
-    g_autofree char *id = g_uuid_string_random();
+    const char *given = call->spec->id;
+    g_autofree char *id = given != NULL ? g_strdup(given) : g_uuid_string_random();
     g_autoptr(TbxTestVm) vm = NULL;
     GError *error = NULL;
     gint64 now = g_get_real_time() / G_USEC_PER_SEC * G_USEC_PER_SEC;

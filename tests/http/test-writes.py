@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Requests that change something, made by several clients at once: entity tags and merge patches.
+"""Requests that change something, made by several clients at once, repeated, or cut off by a daemon that
+dies: entity tags, merge patches, idempotency keys, and operations that are remembered.
 
     test-writes.py TENBOXD FAKE_RUNTIME SANITIZED
 """
@@ -232,6 +233,177 @@ def operations_lost():
         host.ask("POST", "/v1/vms/a:start?wait=60")
         host.ask("POST", "/v1/vms/a:stop?wait=60", {"force": True})
         equal(len(host.items("/v1/operations")), 2)
+
+
+def keyed(key):
+    return {"headers": [f"Idempotency-Key: {key}"]}
+
+
+def replayed(answer):
+    return answer.headers.get("idempotency-replayed") == "true"
+
+
+@TAP.test
+def keys():
+    """a POST that is sent again with its key is done once, and answered the same"""
+    with Host() as host:
+        first = host.ask("POST", "/v1/vms", host.body("a"), status=201, **keyed("one"))
+        assert not replayed(first)
+        for _ in range(3):
+            again = host.ask("POST", "/v1/vms", host.body("a"), status=201, template="/v1/vms", **keyed("one"))
+            assert replayed(again)
+            equal(again.body, first.body)
+            equal([again.headers[name] for name in ("location", "etag")],
+                  [first.headers[name] for name in ("location", "etag")])
+        host.ask("POST", "/v1/vms", host.body("a"), status=409, code="vm-exists")
+        equal(len(host.items("/v1/vms")), 1)
+
+        # A verb: the operation that it began, as it is now.
+        begun = host.ask("POST", "/v1/vms/a:start?wait=60", **keyed("start"))
+        again = host.ask("POST", "/v1/vms/a:start", template="/v1/vms/{vm}:start", **keyed("start"))
+        equal((again.json(), replayed(again)), (begun.json(), True))
+        host.ask("POST", "/v1/vms/a:stop?wait=60", {"force": True}, **keyed("stop"))
+        again = host.ask("POST", "/v1/vms/a:start?wait=60", **keyed("start"))
+        equal(again.json(), begun.json())
+        equal(host.ask("GET", "/v1/vms/a").json()["state"], "stopped", "a second start")
+        equal(len(host.items("/v1/operations")), 2)
+
+        # The same key for something else.
+        for target, body in [("/v1/vms", host.body("b")), ("/v1/vms/a:start", None), ("/v1/vms/a:stop", None),
+                             ("/v1/vms/a:stop", {"force": False})]:
+            answer = host.ask("POST", target, body, status=422, code="idempotency-mismatch", **keyed("one"))
+            equal(answer.json()["field"], "Idempotency-Key")
+        host.ask("POST", "/v1/vms/a:stop", {"timeout": 5}, status=422, code="idempotency-mismatch",
+                 **keyed("stop"))
+        # What is refused has changed nothing, and the key with it.
+        host.ask("POST", "/v1/vms", host.body("a"), status=409, code="vm-exists", **keyed("two"))
+        host.ask("POST", "/v1/vms", {**host.body("c"), "memory_mb": 1}, status=422, **keyed("two"))
+        host.ask("POST", "/v1/vms", host.body("c"), status=201, **keyed("two"))
+        host.ask("DELETE", "/v1/vms/c?wait=60")
+        assert replayed(host.ask("POST", "/v1/vms", host.body("c"), status=201, **keyed("two")))
+        equal([vm["name"] for vm in host.items("/v1/vms")], ["a"])
+        # No keys.
+        for wrong in ("x" * 256, "a b", "\u00e4"):
+            answer = host.ask("POST", "/v1/vms/a:start", status=400, headers=[f"Idempotency-Key: {wrong}"])
+            assert answer.json()["code"] in ("header-invalid", "request-invalid"), answer
+        host.ask("POST", "/v1/vms/a:start", status=400,
+                 headers=["Idempotency-Key: x", "Idempotency-Key: x"])
+        equal(host.ask("GET", "/v1/vms/a").json()["state"], "stopped")
+
+
+@TAP.test
+def keys_at_once():
+    """many clients with one key at the same time: one VM, one operation"""
+    with Host() as host:
+        def burst(target, body):
+            text = json.dumps(body).encode() if body is not None else b""
+            clients = [host.daemon.connect() for _ in range(12)]
+            for client in clients:
+                kind = "Content-Type: application/json\r\n" if text else ""
+                client.send(f"POST {target} HTTP/1.1\r\nHost: x\r\nIdempotency-Key: {target}\r\n{kind}"
+                            f"Content-Length: {len(text)}\r\n\r\n".encode() + text)
+            answers = [client.read_answer() for client in clients]
+            for client in clients:
+                client.close()
+            return answers
+
+        answers = burst("/v1/vms", host.body("a"))
+        equal({answer.status for answer in answers}, {201})
+        equal(len({answer.body for answer in answers}), 1)
+        equal(sum(not replayed(answer) for answer in answers), 1)
+        answers = burst("/v1/vms/a:start?wait=60", None)
+        equal({(answer.status, answer.json()["id"], answer.json()["state"]) for answer in answers},
+              {(200, answers[0].json()["id"], "done")})
+        equal(len(host.items("/v1/operations")), 1)
+
+
+@TAP.test
+def keys_withdrawn():
+    """the client of a creation leaves, another one with its key waits: the VM is made once"""
+    with Host() as host:
+        vms = os.path.join(host.daemon.folder, "data", "vms")
+        large = os.path.join(host.daemon.folder, "large")
+        with open(large, "wb") as file:
+            file.truncate(1 << 30)
+        body = json.dumps({**host.body("a"), "kernel": large}).encode()
+        head = (f"POST /v1/vms HTTP/1.1\r\nHost: x\r\nIdempotency-Key: k\r\nContent-Type: application/json"
+                f"\r\nContent-Length: {len(body)}\r\n\r\n").encode()
+        first, second = host.daemon.connect(), host.daemon.connect()
+        first.send(head + body)
+        while not os.listdir(vms):
+            pass
+        second.send(head + body)
+        # Served behind the second one's head.
+        host.ask("GET", "/v1/vms")
+        first.close()
+        answer = second.read_answer()
+        equal(answer.status, 201)
+        second.close()
+        equal([vm["id"] for vm in host.items("/v1/vms")], [answer.json()["id"]])
+        assert replayed(host.ask("POST", "/v1/vms", json.loads(body), status=201, **keyed("k")))
+
+
+@TAP.test
+def keys_restart():
+    """keys outlive the daemon, also one that is killed at any moment of a creation"""
+    with Host() as host:
+        made = host.ask("POST", "/v1/vms", host.body("a"), status=201, **keyed("a"))
+        start = host.ask("POST", "/v1/vms/a:start?wait=60", **keyed("start"))
+        for kill in (False, True):
+            host.restart(kill=kill)
+            again = host.ask("POST", "/v1/vms", host.body("a"), status=201, **keyed("a"))
+            equal((again.body, again.headers["location"], replayed(again)),
+                  (made.body, made.headers["location"], True))
+            equal(host.ask("POST", "/v1/vms/a:start", **keyed("start")).json(), start.json())
+            host.ask("POST", "/v1/vms", host.body("b"), status=422, code="idempotency-mismatch", **keyed("a"))
+        host.ask("POST", "/v1/vms/a:stop?wait=60", {"force": True})
+
+        # The reply is lost with the daemon: what was being made tells whether it was made.
+        path = os.path.join(host.daemon.folder, "data", "idempotency.jsonl")
+        equal(os.stat(path).st_mode & 0o777, 0o600)
+        for turn in range(20):
+            name, key = f"vm-{turn}", f"key-{turn}"
+            body = json.dumps(host.body(name)).encode()
+            connection = host.daemon.connect()
+            connection.send((f"POST /v1/vms HTTP/1.1\r\nHost: x\r\nIdempotency-Key: {key}\r\n"
+                             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n").encode()
+                            + body)
+            # At some moment: the key is written down before anything else is done.
+            while f'"0:{key}"' not in (text := read(path)) and f':{key}"' not in text:
+                pass
+            for _ in range(turn * 3):
+                os.listdir("/proc/self")
+            host.restart(kill=True)
+            connection.close()
+            answer = host.ask("POST", "/v1/vms", host.body(name), status=201, **keyed(key))
+            equal([vm["id"] for vm in host.items("/v1/vms") if vm["name"] == name], [answer.json()["id"]])
+            host.ask("DELETE", f"/v1/vms/{name}?wait=60")
+        equal([vm["name"] for vm in host.items("/v1/vms")], ["a"])
+
+
+def read(path):
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
+@TAP.test
+def keys_bounded():
+    """a thousand keys are kept, the newest ones, and memory with them"""
+    with Host() as host:
+        host.create("a")
+        host.ask("POST", "/v1/vms/a:stop", **keyed("first"))
+        # Until the journal and the history of operations are full, so that what grows is the keys.
+        for _ in range(1500):
+            host.ask("POST", "/v1/vms/a:stop")
+        before = host.daemon.rss_kib()
+        for number in range(1100):
+            host.ask("POST", "/v1/vms/a:stop", **keyed(f"k{number}"))
+        assert replayed(host.ask("POST", "/v1/vms/a:stop", **keyed("k1099")))
+        assert replayed(host.ask("POST", "/v1/vms/a:stop", **keyed("k200")))
+        assert not replayed(host.ask("POST", "/v1/vms/a:stop", **keyed("first")))
+        grown = host.daemon.rss_kib() - before
+        print(f"# 1,100 keys: grew by {grown} KiB")
+        assert grown < 4 * 1024 * (8 if SANITIZED else 1), grown
 
 
 sys.exit(TAP.main())

@@ -46,7 +46,7 @@ INCLUDE_MATRIX = [
                          "libtenbox/tenbox-version.h"]),
     ("libtenbox/", ["libtenbox/driver/", "libtenbox/wire/", PUBLIC, "libtenbox/tenbox-internal.h",
                     "libtenbox/tenbox-private.h", "libtenbox/tenbox-task.h"]),
-    ("tenboxd/", ["tenboxd/", "libtenbox/wire/", "libtenbox/driver/", PUBLIC]),
+    ("tenboxd/", ["tenboxd/", "libtenbox/wire/", "libtenbox/driver/", "libtenbox/local/line-log.h", PUBLIC]),
     ("tenbox-cli/", ["tenbox-cli/", PUBLIC]),
 ]
 # What the folders below GLib may not see at all.
