@@ -22,6 +22,8 @@ int main(int argc, char **argv)
     }
     add_life_cases();
     add_console_cases();
+    add_order_cases();
     add_cancellation_cases();
+    add_fault_cases();
     return g_test_run();
 }
