@@ -133,6 +133,11 @@ void tbd_ledger_add_answer(TbdLedger *self, const TbdEntry *entry, gboolean is_c
     }
 }
 
+void tbd_ledger_add_change(TbdLedger *self, const TbdEntry *entry)
+{
+    append(self, entry, "done");
+}
+
 void tbd_ledger_add_refusal(TbdLedger *self, const TbdEntry *entry)
 {
     gint64 now = g_get_monotonic_time();

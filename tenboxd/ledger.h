@@ -63,6 +63,9 @@ guint64 tbd_ledger_get_refused(TbdLedger *self, gsize index);
 /* A request was answered; @is_change: what it asks for changes something. */
 void tbd_ledger_add_answer(TbdLedger *self, const TbdEntry *entry, gboolean is_change);
 
+/* Something was asked for in another way than by a request. */
+void tbd_ledger_add_change(TbdLedger *self, const TbdEntry *entry);
+
 /* A request or connection was refused before anybody looked at what it wants. */
 void tbd_ledger_add_refusal(TbdLedger *self, const TbdEntry *entry);
 

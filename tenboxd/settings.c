@@ -7,6 +7,8 @@
 
 #include <grp.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "libtenbox/wire/wire-error.h"
 #include "tenboxd/http-limits.h"
@@ -299,8 +301,19 @@ static gboolean read_file(const char *path, GKeyFile *file, gboolean is_optional
 {
     g_autoptr(GError) failure = NULL;
     g_autofree char *text = NULL;
+    struct stat status;
     gsize length;
 
+    /* Whoever can write the file can have the daemon serve somebody else. */
+    if (stat(path, &status) == 0 &&
+        ((status.st_mode & S_IWOTH) != 0 || (status.st_uid != geteuid() && status.st_uid != 0))) {
+        tbx_error_set(
+            error, "forbidden", "config",
+            "%s is not read: it must belong to root or to user %u, and others must not be "
+            "able to write to it",
+            path, (guint)geteuid());
+        return FALSE;
+    }
     *ret_is_there = g_file_get_contents(path, &text, &length, &failure);
     if (!*ret_is_there && is_optional &&
         (g_error_matches(failure, G_FILE_ERROR, G_FILE_ERROR_NOENT) ||

@@ -69,7 +69,8 @@ char *tbd_settings_find_file(void);
  * @self: settings; knobs that flags have set keep their values
  * @path: absolute path of the file
  * @is_optional: that there is no such file is fine
- * @error: "file-unreadable"; "field-invalid" with the key as field
+ * @error: "file-unreadable"; "forbidden" when others may write to it; "field-invalid" with the key
+ *   as field
  *
  * Reads the file over @self. On failure @self has some of the file's values; throw it away.
  */

@@ -87,6 +87,20 @@ def changes():
 
 
 @TAP.test
+def consoles():
+    """a console that is asked for is in the log: who has one may type into the VM"""
+    with Daemon(TENBOXD, FAKE_RUNTIME) as daemon:
+        client = WebSocket(daemon, SCHEMA)
+        client.subscribe(1, "console", "nobody")
+        equal(client.read_control()["code"], "vm-not-found")
+        client.subscribe(2, "events")
+        equal(client.read_control()["type"], "ready")
+        equal([(e["verb"], e["subject"], e["actor"]["pid"], e["status"]) for e in entries(daemon)],
+              [("SUBSCRIBE console", "nobody", os.getpid(), None)])
+        client.close()
+
+
+@TAP.test
 def refusals():
     """what is refused at the door is in the log, and a flood of it is a number"""
     with Daemon(TENBOXD, FAKE_RUNTIME, extra=["--connections-per-user", "4"]) as daemon:

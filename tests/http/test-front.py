@@ -35,7 +35,7 @@ def outcome(connection):
     status = int(head.split()[1])
     length = int(re.search(rb"(?i)content-length: (\d+)", head).group(1))
     equal(len(body), length, f"more than one answer: {data}")
-    if not body:
+    if status < 400 or not body:
         return status, None
     problem = json.loads(body)
     SCHEMA.validate(problem, "Problem")
@@ -137,6 +137,14 @@ def one_request():
         connection.is_ended()
         equal(connection.buffer, b"", "behind the answer")
         connection.close()
+        # Also not where everything behind the head comes through, for a WebSocket that is none.
+        for target, status in (("/v1/vms", 200), ("/v1/ws", 400), ("/nowhere", 404)):
+            connection = daemon.connect()
+            connection.send((f"GET {target} HTTP/1.1\r\n{HOST}Upgrade: h2c\r\nConnection: Upgrade, keep-alive\r\n"
+                             "\r\n" + f"DELETE /v1/vms/x HTTP/1.1\r\n{HOST}\r\n" * 3).encode())
+            connection.shut_down()
+            equal(outcome(connection)[0], status, target)
+        equal(daemon.request("GET", "/v1/audit").json()["items"], [])
 
 
 @TAP.test

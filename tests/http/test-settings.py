@@ -98,6 +98,9 @@ def bad_values():
     assert "missing.conf" in refused(daemon, "--config", os.path.join(daemon.folder, "missing.conf"))
     path = write(os.path.join(daemon.folder, "bad.conf"), "[daemon]\nconnections=100\n")
     assert "connections_per_user" in refused(daemon, "--config", path)
+    path = write(os.path.join(daemon.folder, "open.conf"), "[daemon]\n")
+    os.chmod(path, 0o666)
+    assert "must not be able to write" in refused(daemon, "--config", path)
     path = write(os.path.join(daemon.folder, "bad.conf"), "#" * 300000)
     assert "262144 bytes" in refused(daemon, "--config", path)
 
