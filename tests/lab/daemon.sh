@@ -6,7 +6,7 @@
 #   ./dev lab --host systemd -- tests/lab/daemon.sh      the same under systemd, and a host that goes down
 #
 # With systemd the programs are installed as a package would, and the host is restarted once in between:
-# the script runs again, see TENBOX_LAB_BOOT.
+# the script runs again, see TENBOX_LAB_BOOT. There `user` is a case: the units of a user alone.
 set -u
 . "$TENBOX_SOURCE/tests/lab/lib/tap.sh"
 
@@ -287,6 +287,49 @@ print_security() { # MANAGER
     exposure=$(sed -n 's/.*exposure level for tenboxd.service: \([0-9.]*\) .*/\1/p' "$work/security")
 }
 
+as_alice() {
+    setpriv --reuid alice --regid alice --init-groups env HOME=/home/alice USER=alice LOGNAME=alice \
+        XDG_RUNTIME_DIR="/run/user/$(id -u alice)" TENBOX_HOST= TENBOX_NO_AUTOSTART=1 \
+        PATH="/usr/local/bin:$PATH" "$@"
+}
+
+alices() { # JQ-FILTER
+    as_alice tenbox vm inspect own | jq -r "$1"
+}
+
+alice_says_hello() {
+    hello_tries=0
+    until as_alice tenbox vm logs own | grep -q TENBOX-HELLO; do
+        hello_tries=$((hello_tries + 1))
+        [ "$hello_tries" -lt 240 ] || return 1
+        sleep 0.5
+    done
+}
+
+# A user's own daemon, under the user's session manager, which goes on after the log-out.
+user_units() {
+    unset XDG_DATA_HOME XDG_CONFIG_HOME XDG_STATE_HOME
+    systemd-sysusers --inline 'u alice 1000 "Alice" /home/alice /bin/sh' 'm alice kvm'
+    install -d -m 0700 -o alice -g alice /home/alice
+    check "a user lingers" loginctl enable-linger alice
+    manager=user@$(id -u alice).service
+    systemctl start "$manager"
+    check "the user's units are enabled" as_alice systemctl --user enable --now tenboxd.service \
+        tenbox-guests.service
+    as_alice tenbox vm create --name own --kernel /srv/guest/vmlinux --initrd /srv/guest/initrd \
+        --cmdline "console=$console quiet $faster hello=idle" --memory 256 --cpus 1 >/dev/null 2>&1
+    check "the user's VM starts" as_alice tenbox vm start own
+    check "its guest says hello" alice_says_hello
+    own=$(alices '"\(.pid) \(.started_at) \(.state)"')
+    check "its process is the user's" equals "$(id -u alice)" "$(value_in "${own%% *}" Uid)"
+    check "the user's daemon is started again" as_alice systemctl --user restart tenboxd.service
+    check "its VM is the same" equals "$own" "$(alices '"\(.pid) \(.started_at) \(.state)"')"
+    check "the session manager ends" systemctl stop "$manager"
+    systemctl start "$manager"
+    check "the guest was asked before" equals "stopped guest-power-off" \
+        "$(alices '"\(.state) \(.last_exit.reason)"')"
+}
+
 first_boot() {
     install_package
     export PATH="/usr/local/bin:$PATH"
@@ -330,6 +373,8 @@ first_boot() {
     check "it says hello" hello_line new
     check "tenbox-guests is not stopped by hand" not systemctl stop tenbox-guests.service
     tenbox vm rm --force new >/dev/null 2>&1
+    (user_units; echo "$tap_count $tap_failed" >"$work/tap")
+    read -r tap_count tap_failed <"$work/tap"
 
     mkdir -p "$saved"
     echo "$tap_count $tap_failed" >"$saved/tap"
@@ -371,6 +416,10 @@ second_boot() {
 
 if [ "$(cat /proc/1/comm)" != systemd ]; then
     without_systemd "$@"
+elif [ "${1-}" = user ]; then
+    unset TENBOX_RUNTIME
+    install_package
+    user_units
 elif [ "$TENBOX_LAB_BOOT" = 1 ]; then
     export TENBOX_HOST=unix:///run/tenbox/tenbox.sock
     unset TENBOX_RUNTIME

@@ -287,7 +287,9 @@ static void test_use_while_reconnecting(void)
     harness_init(&harness);
     id = create_vm(&harness, "one", NULL);
     run_ok(&harness, "one", START, FALSE);
-    console = open_console(&harness, "one", FALSE);
+    console = open_console(&harness, "one", TRUE);
+    /* It may come after the news that the guest runs. */
+    g_free(read_until(console, "fake: hello\r\n"));
     reconnection.console = console;
     on_reconnecting = use_lost_connection;
     on_reconnecting_data = &reconnection;
