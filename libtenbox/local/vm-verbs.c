@@ -583,6 +583,33 @@ gboolean tbx_verb_wants_end(TbxLocalVm *vm)
     return vm->verb.operation != NULL && vm->verb.phase == TBX_PHASE_KILLING;
 }
 
+typedef struct {
+    TbxHeldVm *vm;
+    guint token;
+} Recorded;
+
+static void on_end_recorded(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autofree Recorded *recorded = user_data;
+    g_autoptr(TbxHeldVm) vm = recorded->vm;
+
+    if (is_mine(vm, recorded->token))
+        tbx_verb_end(vm, NULL);
+}
+
+/* A stop is done when the end is on the disk: who has waited for it may go away at once, and the next driver has
+ * to find a VM that was stopped, not one whose process has vanished. */
+static void end_when_recorded(TbxLocalVm *vm)
+{
+    Recorded *recorded = g_new0(Recorded, 1);
+
+    tbx_source_clear(&vm->verb.timer);
+    vm->verb.phase = TBX_PHASE_KILLING; /* too far to be withdrawn */
+    recorded->vm = tbx_local_vm_hold(vm);
+    recorded->token = vm->verb.token;
+    tbx_file_writer_flush_async(vm->state_writer, on_end_recorded, recorded);
+}
+
 void tbx_verb_on_exit(TbxLocalVm *vm, TbxLaunchStep launch_step, gboolean is_clean,
                       const GError *failure)
 {
@@ -594,6 +621,10 @@ void tbx_verb_on_exit(TbxLocalVm *vm, TbxLaunchStep launch_step, gboolean is_cle
     }
     if (vm->verb.action == TENBOX_VM_ACTION_DELETE) {
         remove_vm(vm);
+        return;
+    }
+    if (vm->verb.action == TENBOX_VM_ACTION_STOP && vm->state_writer != NULL) {
+        end_when_recorded(vm);
         return;
     }
     if (vm->verb.action == TENBOX_VM_ACTION_STOP || vm->verb.action == TENBOX_VM_ACTION_SHUTDOWN) {
