@@ -6,6 +6,7 @@
 #include <glib/gstdio.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 static gboolean driver_is(const char *name)
@@ -139,6 +140,12 @@ void start_daemon(Fixture *fixture)
     start_daemon_on(fixture, played_uri);
 }
 
+/* A daemon that outlived a test that failed would keep the runner's pipe open: it would wait for ever. */
+static void die_with_test(gpointer user_data)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
 static void start_daemon_on(Fixture *fixture, const char *played_uri)
 {
     g_autofree char *socket = g_build_filename(fixture->folder, "sock", NULL);
@@ -150,6 +157,7 @@ static void start_daemon_on(Fixture *fixture, const char *played_uri)
 
     g_assert_true(g_unix_open_pipe(ends, FD_CLOEXEC, NULL));
     g_subprocess_launcher_take_fd(launcher, ends[1], 3);
+    g_subprocess_launcher_set_child_setup(launcher, die_with_test, NULL, NULL);
     if (is_played())
         fixture->daemon =
             g_subprocess_launcher_spawn(launcher, &error, TENBOXD, "--socket", socket, "--connect",
