@@ -30,7 +30,7 @@ struct _TbdAudit {
     int fd;
     goffset size; /* of the present file */
     GSource *sync_source;
-    gboolean is_syncing;
+    guint syncing; /* how many threads do */
     gboolean is_dirty;
     gboolean is_closed;
     grefcount references; /* the owner's, and a sync's under way */
@@ -109,28 +109,6 @@ static gboolean open_file(TbdAudit *self, GError **error)
     return TRUE;
 }
 
-/* Begins a new file; the others move on by one, and those beyond the limit go. */
-static void rotate(TbdAudit *self)
-{
-    guint count = (guint)self->settings->audit_files;
-    g_autoptr(GError) error = NULL;
-    char name[32], next[32];
-
-    for (guint number = count - 1; number < FILES_MAX; number++) {
-        print_name(name, number);
-        unlinkat(self->folder_fd, name, 0);
-    }
-    for (guint number = count - 1; number > 0; number--) {
-        print_name(name, number - 1);
-        print_name(next, number);
-        renameat(self->folder_fd, name, self->folder_fd, next);
-    }
-    fdatasync(self->fd);
-    if (!open_file(self, &error)) {
-        g_warning("%s", error->message);
-    }
-}
-
 /* ---- syncing ---------------------------------------------------------------------------------- */
 
 static void sync_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
@@ -157,38 +135,69 @@ static void on_synced(GObject *source, GAsyncResult *result, gpointer user_data)
 {
     TbdAudit *self = user_data;
 
-    self->is_syncing = FALSE;
+    self->syncing--;
     if (self->is_dirty && !self->is_closed) {
         sync_soon(self);
     }
     audit_unref(self);
 }
 
-static gboolean on_sync_time(gpointer user_data)
+/* Of the present file, which need not be it when the thread comes to it. */
+static void begin_sync(TbdAudit *self)
 {
-    TbdAudit *self = user_data;
     int *fds = g_new(int, 2);
     g_autoptr(GTask) task = NULL;
 
-    g_clear_pointer(&self->sync_source, g_source_unref);
     fds[0] = fcntl(self->fd, F_DUPFD_CLOEXEC, 0);
     fds[1] = fcntl(self->folder_fd, F_DUPFD_CLOEXEC, 0);
     self->is_dirty = FALSE;
-    self->is_syncing = TRUE;
+    self->syncing++;
     g_ref_count_inc(&self->references);
     task = g_task_new(NULL, NULL, on_synced, self);
     g_task_set_task_data(task, fds, free_fds);
     g_task_run_in_thread(task, sync_in_thread);
+}
+
+static gboolean on_sync_time(gpointer user_data)
+{
+    TbdAudit *self = user_data;
+
+    g_clear_pointer(&self->sync_source, g_source_unref);
+    begin_sync(self);
     return G_SOURCE_REMOVE;
 }
 
 static void sync_soon(TbdAudit *self)
 {
     self->is_dirty = TRUE;
-    if (self->sync_source == NULL && !self->is_syncing) {
+    if (self->sync_source == NULL && self->syncing == 0) {
         self->sync_source = g_timeout_source_new(SYNC_MILLISECONDS);
         g_source_set_callback(self->sync_source, on_sync_time, self, NULL);
         g_source_attach(self->sync_source, g_main_context_get_thread_default());
+    }
+}
+
+/* Begins a new file; the others move on by one, and those beyond the limit go. */
+static void rotate(TbdAudit *self)
+{
+    guint count = (guint)self->settings->audit_files;
+    g_autoptr(GError) error = NULL;
+    char name[32], next[32];
+
+    for (guint number = count - 1; number < FILES_MAX; number++) {
+        print_name(name, number);
+        unlinkat(self->folder_fd, name, 0);
+    }
+    for (guint number = count - 1; number > 0; number--) {
+        print_name(name, number - 1);
+        print_name(next, number);
+        renameat(self->folder_fd, name, self->folder_fd, next);
+    }
+    if (self->is_dirty) {
+        begin_sync(self);
+    }
+    if (!open_file(self, &error)) {
+        g_warning("%s", error->message);
     }
 }
 

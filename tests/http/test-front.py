@@ -127,6 +127,27 @@ def plain_requests():
 
 
 @TAP.test
+def early_refusal():
+    """a body that is too large is refused before it is sent, and none of it is swallowed"""
+    with Daemon(TENBOXD, FAKE_RUNTIME) as daemon:
+        for head in ["Content-Length: 104857600", "Content-Length: 104857600\r\nExpect: 100-continue",
+                     "Content-Length: 5\r\nOrigin: x", "Transfer-Encoding: chunked\r\nVia: x"]:
+            connection = daemon.connect()
+            connection.send(f"POST /v1/vms HTTP/1.1\r\n{HOST}{head}\r\n\r\n".encode())
+            # The answer is complete while nothing of the body has been sent.
+            assert connection.read_answer().status in (403, 413), head
+            sent = 0
+            try:
+                while sent < 1 << 20:
+                    sent += connection.socket.send(b"x" * 4096)
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+            # What went out before the daemon had closed is lost with the socket.
+            assert sent < 1 << 20, (head, sent)
+            connection.close()
+
+
+@TAP.test
 def one_request():
     """a connection serves one request and says so; what is pipelined behind it is not served"""
     with Daemon(TENBOXD, FAKE_RUNTIME) as daemon:
