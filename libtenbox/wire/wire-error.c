@@ -94,7 +94,8 @@ static const TbxErrorKind *kind_of_status(guint http_status)
     case 413:
     case 422: return tbx_error_kind_lookup("field-invalid");
     case 401:
-    case 403: return tbx_error_kind_lookup("forbidden");
+    case 403:
+    case 421: return tbx_error_kind_lookup("forbidden");
     case 404:
     case 410: return tbx_error_kind_lookup("not-found");
     case 405:

@@ -50,21 +50,27 @@ def rows():
 
 @TAP.test
 def documented():
-    """each knob is in docs/tenboxd.conf.md with its range and default, and nothing else is"""
+    """each knob is in docs/tenboxd.conf.md and the manual pages with its range and default, and nothing else is"""
     with open(os.path.join(SOURCE_ROOT, "docs/tenboxd.conf.md"), encoding="utf-8") as file:
         page = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", file.read(), re.M))
     with open(os.path.join(SOURCE_ROOT, "tenboxd/http-limits.h"), encoding="utf-8") as file:
         constants = dict(re.findall(r"#define (TBD_\w+)\s+(\d+)", file.read()))
     equal(sorted(page), sorted(row[0] for row in rows()))
+    man5, man8 = (open(os.path.join(SOURCE_ROOT, "data/man", name), encoding="utf-8").read()
+                  for name in ("tenboxd.conf.5", "tenboxd.8"))
     for key, flag, member, kind, takes, minimum, maximum, standard in rows():
         equal((flag, member), (key.replace("_", "-"), key))
         cells = [cell.strip() for cell in page[key].split("|")]
         equal(cells[3], "SIGHUP" if takes == "RELOAD" else "a restart", key)
+        assert f"\n.B {key}{' (SIGHUP)' if takes == 'RELOAD' else ''}\n" in man5, f"{key} in tenboxd.conf(5)"
+        assert "\\-\\-" + flag.replace("-", "\\-") in man8, f"--{flag} in tenboxd(8)"
         if kind == "NUMBER":
             low, high, default = [eval(constants.get(text.strip(), text))  # pylint: disable=eval-used
                                   for text in (minimum, maximum, standard)]
             assert cells[0].startswith(f"{low} to {high}"), (key, cells)
             equal(cells[1], str(default), key)
+            entry = man5.partition(f"\n.B {key}")[2].partition("\n.TP")[0]
+            assert f"{low} to {high}" in entry and f"default {default}." in entry, f"{key} in tenboxd.conf(5): {entry}"
 
 
 @TAP.test
