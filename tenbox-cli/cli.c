@@ -44,21 +44,30 @@ static gboolean on_timeout(gpointer user_data)
     return G_SOURCE_REMOVE;
 }
 
-/* Requests and answers, as the library tells of them; nothing else is of interest here. */
+static const char *get_field(const GLogField *fields, gsize field_count, const char *key)
+{
+    for (gsize i = 0; i < field_count; i++) {
+        if (g_str_equal(fields[i].key, key) && fields[i].length == -1)
+            return fields[i].value;
+    }
+    return NULL;
+}
+
+/* Requests and answers, as our library tells of them; what other libraries have to say is left out. */
 static GLogWriterOutput write_log(GLogLevelFlags level, const GLogField *fields, gsize field_count,
                                   gpointer user_data)
 {
-    if (level & G_LOG_LEVEL_DEBUG) {
-        for (gsize i = 0; i < field_count; i++) {
-            if (g_str_equal(fields[i].key, "MESSAGE") && fields[i].length == -1) {
-                g_autofree char *safe = cli_safe_text(fields[i].value);
+    const char *domain = get_field(fields, field_count, "GLIB_DOMAIN");
+    const char *message = get_field(fields, field_count, "MESSAGE");
 
-                fprintf(stderr, "debug: %s\n", safe);
-            }
-        }
-        return G_LOG_WRITER_HANDLED;
+    if (!(level & G_LOG_LEVEL_DEBUG))
+        return g_log_writer_default(level, fields, field_count, user_data);
+    if (domain && g_str_has_prefix(domain, "tenbox") && message) {
+        g_autofree char *safe = cli_safe_text(message);
+
+        fprintf(stderr, "debug: %s\n", safe);
     }
-    return g_log_writer_default(level, fields, field_count, user_data);
+    return G_LOG_WRITER_HANDLED;
 }
 
 static guint measure_terminal(void)

@@ -16,6 +16,7 @@
 
 static TenboxVmConfig *build_config(const CliCommandLine *line, const char *name, GError **error)
 {
+    const char *const *labels = cli_command_line_get_list(line, "label");
     g_autoptr(TenboxVmConfigBuilder) builder = tenbox_vm_config_builder_new();
 
     tenbox_vm_config_builder_set_name(builder, name);
@@ -33,6 +34,18 @@ static TenboxVmConfig *build_config(const CliCommandLine *line, const char *name
     if (cli_command_line_has(line, "description"))
         tenbox_vm_config_builder_set_description(builder,
                                                  cli_command_line_get_text(line, "description"));
+    if (cli_command_line_has(line, "autostart"))
+        tenbox_vm_config_builder_set_autostart(builder, TRUE);
+    if (cli_command_line_has(line, "restart"))
+        tenbox_vm_config_builder_set_restart_policy(
+            builder, tenbox_restart_policy_from_string(cli_command_line_get_text(line, "restart")));
+    for (; labels && *labels; labels++) {
+        const char *equals = strchr(*labels, '=');
+        g_autofree char *key =
+            equals ? g_strndup(*labels, (gsize)(equals - *labels)) : g_strdup(*labels);
+
+        tenbox_vm_config_builder_set_label(builder, key, equals ? equals + 1 : "");
+    }
     return tenbox_vm_config_builder_build(builder, error);
 }
 

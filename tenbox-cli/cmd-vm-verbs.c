@@ -42,6 +42,7 @@ typedef struct {
     VerbRun *run;
     char *argument; /* how the user named it */
     TenboxVm *vm;
+    char *operation; /* with --no-wait: the id of what was begun */
     GError *error;
 } VerbItem;
 
@@ -50,6 +51,7 @@ struct _VerbRun {
     const Verb *verb;
     TenboxVmActionFlags flags;
     int timeout;
+    gboolean is_begun_only; /* --no-wait */
     VerbItem *items;
     guint item_count;
     guint pending;
@@ -87,7 +89,9 @@ static void end_item(VerbItem *item, GError *error)
         run->status = MAX(run->status, status);
         return;
     }
-    if (!run->cli->is_quiet) {
+    if (item->operation) {
+        cli_message(run->cli, _("%s: operation %s has begun."), item->argument, item->operation);
+    } else if (!run->cli->is_quiet) {
         /* The format is one of the table above. */
         g_autofree char *name = cli_safe_text(tenbox_vm_get_name(item->vm));
 
@@ -105,11 +109,26 @@ static void on_verb_done(GObject *source, GAsyncResult *result, gpointer user_da
     end_item(item, error);
 }
 
+static void on_begun(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    VerbItem *item = user_data;
+    GError *error = NULL;
+    g_autoptr(TenboxOperation) operation =
+        tenbox_vm_begin_action_finish(TENBOX_VM(source), result, &error);
+
+    if (operation)
+        item->operation = g_strdup(tenbox_operation_get_id(operation));
+    end_item(item, error);
+}
+
 static void begin(VerbItem *item)
 {
     VerbRun *run = item->run;
 
-    if (run->verb->begin)
+    if (run->is_begun_only)
+        tenbox_vm_begin_action_async(item->vm, run->verb->action, run->flags, run->timeout,
+                                     run->cli->cancellable, on_begun, item);
+    else if (run->verb->begin)
         run->verb->begin(item->vm, run->flags, run->cli->cancellable, on_verb_done, item);
     else
         tenbox_vm_stop_async(item->vm, run->flags, run->timeout, run->cli->cancellable,
@@ -131,8 +150,8 @@ static void on_verb_found(GObject *source, GAsyncResult *result, gpointer user_d
 /* {name, id, state, error}, in the order of the command line. */
 static JsonNode *make_result(const VerbRun *run, const VerbItem *item)
 {
-    const gboolean is_there =
-        item->vm && !tenbox_vm_is_deleted(item->vm) && !(run->verb == &verb_delete && !item->error);
+    const gboolean is_there = item->vm && !tenbox_vm_is_deleted(item->vm) &&
+                              !(run->verb == &verb_delete && !item->error && !run->is_begun_only);
     JsonNode *document = json_node_new(JSON_NODE_OBJECT);
     JsonObject *result = json_object_new();
 
@@ -142,6 +161,8 @@ static JsonNode *make_result(const VerbRun *run, const VerbItem *item)
     json_object_set_string_member(
         result, "state",
         is_there ? tenbox_vm_state_to_string(tenbox_vm_get_state(item->vm)) : NULL);
+    if (run->is_begun_only)
+        json_object_set_string_member(result, "operation", item->operation);
     if (item->error)
         json_object_set_member(result, "error", cli_error_to_json(run->cli, item->error));
     else
@@ -246,6 +267,7 @@ static void clear_items(VerbRun *run)
         g_clear_object(&run->items[i].vm);
         g_clear_error(&run->items[i].error);
         g_free(run->items[i].argument);
+        g_free(run->items[i].operation);
     }
     g_clear_pointer(&run->items, g_free);
 }
@@ -257,7 +279,11 @@ static void clear_items(VerbRun *run)
 static int run_verb(Cli *cli, const CliCommandLine *line, const Verb *verb,
                     TenboxVmActionFlags flags, int timeout, TenboxVm **ret_vm)
 {
-    VerbRun run = {.cli = cli, .verb = verb, .flags = flags, .timeout = timeout};
+    VerbRun run = {.cli = cli,
+                   .verb = verb,
+                   .flags = flags,
+                   .timeout = timeout,
+                   .is_begun_only = cli_command_line_has(line, "no-wait")};
     g_autoptr(GError) error = NULL;
 
     if (!check_selection(line, &error) || !cli_connect(cli, TRUE, &error) ||
@@ -297,10 +323,11 @@ int cli_vm_start(Cli *cli, const CliCommandLine *line)
     g_autoptr(TenboxVm) vm = NULL;
     int status;
 
-    if (wants_console && line->arguments->len != 1) {
-        g_autoptr(GError) error =
-            g_error_new_literal(G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                                _("--console shows one VM; start the others without it"));
+    if (wants_console && (line->arguments->len != 1 || cli_command_line_has(line, "no-wait"))) {
+        g_autoptr(GError) error = g_error_new_literal(
+            G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+            _("--console shows one VM, which has to run: start others, or with --no-wait, "
+              "without it"));
 
         return cli_fail(cli, NULL, error);
     }

@@ -18,6 +18,11 @@
     {                                                                                              \
         "all", 'a', CLI_OPTION_FLAG, .summary = N_("every VM for which it means something")        \
     }
+#define NO_WAIT_OPTION                                                                             \
+    {                                                                                              \
+        "no-wait", 0, CLI_OPTION_FLAG,                                                             \
+            .summary = N_("return when it has begun; “operation wait” waits")                      \
+    }
 #define DRY_RUN_OPTION                                                                             \
     {                                                                                              \
         "dry-run", 0, CLI_OPTION_FLAG, .summary = N_("show the change and do not make it")         \
@@ -31,7 +36,7 @@ static const CliOption ls_options[] = {
     {0},
 };
 
-static const CliOption verb_options[] = {ALL_OPTION, FILTER_OPTION, {0}};
+static const CliOption verb_options[] = {ALL_OPTION, FILTER_OPTION, NO_WAIT_OPTION, {0}};
 
 static const CliOption create_options[] = {
     {"name", 0, CLI_OPTION_TEXT, "name", N_("NAME"),
@@ -46,6 +51,11 @@ static const CliOption create_options[] = {
     {"cmdline", 0, CLI_OPTION_TEXT, "cmdline", N_("TEXT"),
      N_("kernel command line (default: the serial console, quiet)")},
     {"description", 0, CLI_OPTION_TEXT, "description", N_("TEXT"), N_("a note about the VM")},
+    {"label", 0, CLI_OPTION_LIST, "labels", N_("KEY[=VALUE]"),
+     N_("a label; may be given several times")},
+    {"autostart", 0, CLI_OPTION_FLAG, "autostart", .summary = N_("start it with the daemon")},
+    {"restart", 0, CLI_OPTION_CHOICE, "restart_policy", N_("WHEN"),
+     N_("start it again when it ends by itself (default no)"), .choices = "no|on-failure|always"},
     {"start", 0, CLI_OPTION_FLAG, .summary = N_("start it as well")},
     {0},
 };
@@ -53,6 +63,7 @@ static const CliOption create_options[] = {
 static const CliOption start_options[] = {
     ALL_OPTION,
     FILTER_OPTION,
+    NO_WAIT_OPTION,
     {"console", 0, CLI_OPTION_FLAG, .summary = N_("show its console then (one VM only)")},
     {0},
 };
@@ -60,6 +71,7 @@ static const CliOption start_options[] = {
 static const CliOption stop_options[] = {
     ALL_OPTION,
     FILTER_OPTION,
+    NO_WAIT_OPTION,
     {"force", 'f', CLI_OPTION_FLAG, .summary = N_("power off now, without asking the guest")},
     {"timeout", 't', CLI_OPTION_NUMBER, "timeout", N_("SECONDS"),
      N_("how long the guest may take to shut down (default 30)"), .minimum = 0, .maximum = 3600},
@@ -78,6 +90,7 @@ static const CliOption stop_vms_options[] = {
 static const CliOption rm_options[] = {
     ALL_OPTION,
     FILTER_OPTION,
+    NO_WAIT_OPTION,
     {"force", 'f', CLI_OPTION_FLAG, .summary = N_("do not ask, and stop a VM that runs")},
     {0},
 };

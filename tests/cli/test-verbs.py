@@ -408,6 +408,25 @@ def test_watch(host):
     process.stdout.close()
 
 
+def test_no_wait(host):
+    """What has begun goes on without who asked for it."""
+    for name in ("one", "deaf"):
+        host.create(name, "--label", "env=a=b", "--label", "plain", "--autostart", "--restart", "no",
+                    *(("--cmdline", "ignore-button") if name == "deaf" else ()))
+    one = host.json("vm", "inspect", "one")
+    equal((one["labels"], one["autostart"], one["restart_policy"]), ({"env": "a=b", "plain": ""}, True, "no"), "made")
+    rows = host.json("vm", "start", "--no-wait", "one", "deaf", "nope", "-o", "json", status=3)
+    equal([bool(row["operation"]) for row in rows], [True, True, False], "operations")
+    host.run("operation", "wait", *[row["operation"] for row in rows[:2]])
+    equal(host.state("one"), "running", "state")
+    _, errors = host.run("vm", "stop", "--no-wait", "--timeout", "3600", "deaf")
+    [row] = host.json("operation", "ls", "-o", "json")
+    contains(errors, row["id"], "standard error")
+    host.run("operation", "cancel", row["id"])
+    host.run("vm", "start", "--console", "--no-wait", "one", status=2)
+    host.run("vm", "create", "bad", "--kernel", "kernel", "--label", "BAD KEY=1", status=2)
+
+
 def test_operations(host):
     host.create("deaf", "--cmdline", "ignore-button")
     host.run("vm", "start", "deaf")
@@ -656,7 +675,7 @@ def test_complete(host):
 
 WITHOUT_DAEMON = [test_settings, test_alias, test_usage_as_document, test_wait_ready]
 WITH_DAEMON = [test_formats, test_terminal, test_names, test_filters, test_confirm, test_set, test_edit, test_wait,
-               test_stats, test_watch, test_operations, test_events, test_follow, test_api, test_audit,
+               test_stats, test_watch, test_operations, test_no_wait, test_events, test_follow, test_api, test_audit,
                test_console_writer, test_console_options, test_send_key, test_complete]
 
 if __name__ == "__main__":
