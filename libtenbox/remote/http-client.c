@@ -56,7 +56,11 @@ typedef struct {
     Reason reason;
     GInputStream *input;
     GByteArray *body;
-    gboolean is_open; /* the task wants the body as it comes */
+    gboolean is_open;  /* the task wants the body as it comes */
+    gboolean is_sent;  /* all of it, at least once */
+    GBytes *sent_body; /* nullable */
+    guint retries;     /* how often it may be sent again */
+    guint retry_ms;    /* how long before the next time */
 } Request;
 
 struct _TbxHttpBody {
@@ -208,6 +212,7 @@ static void request_free(Request *request)
     g_signal_handlers_disconnect_by_data(request->message, request);
     g_clear_object(&request->input);
     g_clear_pointer(&request->body, g_byte_array_unref);
+    g_clear_pointer(&request->sent_body, g_bytes_unref);
     g_object_unref(request->message);
     g_object_unref(request->cancellable);
     g_object_unref(request->task);
@@ -215,9 +220,42 @@ static void request_free(Request *request)
     tbx_http_client_unref(client);
 }
 
+static void send_again(Request *request);
+
+static gboolean on_retry(gpointer user_data)
+{
+    send_again(user_data);
+    return G_SOURCE_REMOVE;
+}
+
+/* Whether the connection broke under a request that may have arrived, and that may be sent again; then it
+ * will be. */
+static gboolean may_retry(Request *request, const GError *error)
+{
+    if (request->reason != REASON_NONE || !request->is_sent || request->retries == 0 ||
+        error->domain == TENBOX_ERROR || g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED) ||
+        g_cancellable_is_cancelled(request->cancellable))
+        return FALSE;
+    request->retries--;
+    tbx_source_clear(&request->timer);
+    request->timer = g_timeout_source_new(request->retry_ms);
+    request->retry_ms *= 2;
+    /* Who withdraws meanwhile, or closes, is answered by the next attempt, which is then at once. */
+    g_autoptr(GSource) stopped = g_cancellable_source_new(request->cancellable);
+    g_source_set_dummy_callback(stopped);
+    g_source_add_child_source(request->timer, stopped);
+    g_source_set_callback(request->timer, on_retry, request, NULL);
+    g_source_attach(request->timer, g_task_get_context(request->task));
+    return TRUE;
+}
+
 /* @error (transfer full) is what libsoup says; what we did ourselves says more. */
 static void fail(Request *request, GError *error)
 {
+    if (may_retry(request, error)) {
+        g_error_free(error);
+        return;
+    }
     const char *path = request->client->socket_path;
     GError *own = NULL;
 
@@ -353,7 +391,7 @@ static void on_answered(GObject *source, GAsyncResult *result, gpointer user_dat
 static gboolean on_time_over(gpointer user_data)
 {
     Request *request = user_data;
-    gboolean is_sent = g_object_get_data(G_OBJECT(request->message), "tbx-sent") != NULL;
+    gboolean is_sent = request->is_sent;
 
     g_clear_pointer(&request->timer, g_source_unref);
     stop(request, is_sent ? REASON_NOT_ANSWERED : REASON_NOT_SENT);
@@ -372,7 +410,7 @@ static void on_sent(SoupMessage *message, gpointer user_data)
 {
     Request *request = user_data;
 
-    g_object_set_data(G_OBJECT(message), "tbx-sent", GINT_TO_POINTER(1));
+    request->is_sent = TRUE;
     start_timer(request, request->answer_seconds);
 }
 
@@ -380,6 +418,40 @@ static void on_sent(SoupMessage *message, gpointer user_data)
 static void on_withdrawn(GCancellable *cancellable, gpointer user_data)
 {
     g_cancellable_cancel(user_data);
+}
+
+/* Sends request->message. */
+static void begin(Request *request)
+{
+    g_signal_connect(request->message, "wrote-body", G_CALLBACK(on_sent), request);
+    start_timer(request, TBX_HTTP_CONNECT_SECONDS);
+    soup_session_send_async(request->client->session, request->message, G_PRIORITY_DEFAULT,
+                            request->cancellable, on_answered, request);
+}
+
+/* The same once more, by a message of its own: libsoup has done with the other. */
+static void send_again(Request *request)
+{
+    static const char *const names[] = {"If-Match", "Idempotency-Key"};
+    g_autoptr(SoupMessage) before = request->message;
+
+    request->message =
+        soup_message_new_from_uri(soup_message_get_method(before), soup_message_get_uri(before));
+    soup_message_set_flags(request->message, soup_message_get_flags(before));
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
+        const char *value =
+            soup_message_headers_get_one(soup_message_get_request_headers(before), names[i]);
+        if (value)
+            soup_message_headers_replace(soup_message_get_request_headers(request->message),
+                                         names[i], value);
+    }
+    if (request->sent_body)
+        soup_message_set_request_body_from_bytes(request->message, "application/json",
+                                                 request->sent_body);
+    g_signal_handlers_disconnect_by_data(before, request);
+    g_clear_object(&request->input);
+    g_byte_array_set_size(request->body, 0);
+    begin(request);
 }
 
 static void send_request(TbxHttpClient *self, const TbxHttpRequest *description, gboolean is_open,
@@ -410,10 +482,11 @@ static void send_request(TbxHttpClient *self, const TbxHttpRequest *description,
         soup_message_headers_replace(headers, "If-Match", description->if_match);
     if (description->idempotency_key)
         soup_message_headers_replace(headers, "Idempotency-Key", description->idempotency_key);
+    g_autoptr(GBytes) bytes = NULL;
     if (description->body) {
         gsize length;
         char *text = tbx_json_print_object(description->body, &length);
-        g_autoptr(GBytes) bytes = g_bytes_new_take(text, length);
+        bytes = g_bytes_new_take(text, length);
         soup_message_set_request_body_from_bytes(message, "application/json", bytes);
     }
 
@@ -425,15 +498,17 @@ static void send_request(TbxHttpClient *self, const TbxHttpRequest *description,
     request->answer_seconds = description->answer_seconds;
     request->body = g_byte_array_new();
     request->is_open = is_open;
+    request->sent_body = g_steal_pointer(&bytes);
     self->requests = g_list_prepend(self->requests, request);
     if (g_task_get_cancellable(task))
         request->withdrawal =
             g_cancellable_connect(g_task_get_cancellable(task), G_CALLBACK(on_withdrawn),
                                   g_object_ref(request->cancellable), g_object_unref);
-    g_signal_connect(message, "wrote-body", G_CALLBACK(on_sent), request);
-    start_timer(request, TBX_HTTP_CONNECT_SECONDS);
-    soup_session_send_async(self->session, message, G_PRIORITY_DEFAULT, request->cancellable,
-                            on_answered, request);
+    if (description->idempotency_key) {
+        request->retries = TBX_HTTP_RETRIES;
+        request->retry_ms = TBX_HTTP_RETRY_MS;
+    }
+    begin(request);
 }
 
 void tbx_http_client_send(TbxHttpClient *self, const TbxHttpRequest *description, GTask *task)

@@ -18,6 +18,10 @@ G_BEGIN_DECLS
 #define TBX_HTTP_CONNECT_SECONDS 10
 /* For answers that need no waiting. */
 #define TBX_HTTP_ANSWER_SECONDS  60
+/* How often, and after how long for the first time; each time twice as long. All in all about 6 s, in which a
+ * daemon that was killed has been started again. */
+#define TBX_HTTP_RETRIES         6
+#define TBX_HTTP_RETRY_MS        100
 /* The most an answer may have: what the JSON guard takes. */
 #define TBX_HTTP_BODY_MAX        TBX_JSON_ANSWER_SIZE_MAX
 
@@ -25,11 +29,13 @@ typedef struct _TbxHttpClient TbxHttpClient;
 
 typedef struct {
     const char *method;
-    const char *target;          /* path and query, percent-encoded */
-    JsonObject *body;            /* nullable, borrowed */
-    guint answer_seconds;        /* limit on the answer, body included */
-    const char *if_match;        /* nullable: header If-Match */
-    const char *idempotency_key; /* nullable: header Idempotency-Key */
+    const char *target;   /* path and query, percent-encoded */
+    JsonObject *body;     /* nullable, borrowed */
+    guint answer_seconds; /* limit on the answer, body included */
+    const char *if_match; /* nullable: header If-Match */
+    /* nullable: header Idempotency-Key. The daemon does a request with one once, however often it comes,
+     * so it is sent again when the connection breaks under it, up to TBX_HTTP_RETRIES times. */
+    const char *idempotency_key;
 } TbxHttpRequest;
 
 /* An answer with a status of 2xx; others have become errors. */

@@ -311,8 +311,13 @@ static void remote_vm_get(TbxDriver *base, const char *vm, GTask *task)
 static void remote_vm_create(TbxDriver *base, TbxVmSpec *spec, GTask *task)
 {
     g_autoptr(JsonObject) body = tbx_vm_spec_to_json(spec);
-    TbxHttpRequest request = {
-        .method = "POST", .target = "/v1/vms", .body = body, .answer_seconds = CREATE_SECONDS};
+    g_autofree char *key = g_uuid_string_random();
+    /* With a key, so that a connection that breaks does not leave the caller not knowing. */
+    TbxHttpRequest request = {.method = "POST",
+                              .target = "/v1/vms",
+                              .body = body,
+                              .answer_seconds = CREATE_SECONDS,
+                              .idempotency_key = key};
 
     call_route(base, &request, answer_vm, task);
 }

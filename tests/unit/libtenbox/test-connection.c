@@ -419,6 +419,88 @@ static TenboxVm *create_vm(Fixture *fixture, TenboxVmConfig *config, GError **er
     return tenbox_connection_create_vm_finish(fixture->connection, await_result(&await), error);
 }
 
+typedef struct {
+    guint breaks; /* how many connections break first */
+    GPtrArray *keys;
+    GString *bodies;
+} Breaking;
+
+/* The request arrives, the connection breaks, some times; then it is answered. */
+static void on_create_breaking(FakeDaemon *daemon, SoupServerMessage *message, gpointer user_data)
+{
+    Breaking *breaking = user_data;
+    const char *key = soup_message_headers_get_one(soup_server_message_get_request_headers(message),
+                                                   "Idempotency-Key");
+
+    g_assert_nonnull(key);
+    g_ptr_array_add(breaking->keys, g_strdup(key));
+    g_string_append_printf(breaking->bodies, "%s\n", fake_daemon_get_body(daemon));
+    if (breaking->keys->len <= breaking->breaks) {
+        g_autoptr(GIOStream) stream = soup_server_message_steal_connection(message);
+        g_io_stream_close(stream, NULL, NULL);
+        return;
+    }
+    g_autofree char *vm = fake_vm(FAKE_ID_1, "foo", "stopped", 1);
+    soup_server_message_set_status(message, 201, NULL);
+    soup_server_message_set_response(message, "application/json", SOUP_MEMORY_COPY, vm, strlen(vm));
+}
+
+/* A creation whose connection breaks is sent again with the same key; nothing else is. */
+static void test_create_again(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(TenboxVmConfigBuilder) builder = tenbox_vm_config_builder_new();
+    g_autoptr(GPtrArray) keys = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GString) bodies = g_string_new(NULL);
+    Breaking breaking = {3, keys, bodies};
+    g_autoptr(GError) error = NULL;
+    g_auto(Await) await = {0}, second = {0}, hopeless = {0}, withdrawn = {0};
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+
+    tenbox_vm_config_builder_set_name(builder, "foo");
+    tenbox_vm_config_builder_set_kernel(builder, "/kernel");
+    g_autoptr(TenboxVmConfig) config = tenbox_vm_config_builder_build(builder, &error);
+    g_assert_no_error(error);
+    fake_daemon_on(fixture->daemon, "POST /v1/vms", on_create_breaking, &breaking);
+    tenbox_connection_create_vm_async(fixture->connection, config, NULL, await_done, &await);
+    g_autoptr(TenboxVm) vm =
+        tenbox_connection_create_vm_finish(fixture->connection, await_result(&await), &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(tenbox_vm_get_name(vm), ==, "foo");
+    g_assert_cmpuint(keys->len, ==, 4);
+    for (guint i = 1; i < keys->len; i++)
+        g_assert_cmpstr(keys->pdata[i], ==, keys->pdata[0]);
+    g_auto(GStrv) lines = g_strsplit(bodies->str, "\n", -1);
+    g_assert_cmpstr(lines[3], ==, lines[0]);
+    g_assert_cmpstr(lines[0], !=, "");
+
+    /* Another creation has another key. */
+    tenbox_connection_create_vm_async(fixture->connection, config, NULL, await_done, &second);
+    g_autoptr(TenboxVm) same =
+        tenbox_connection_create_vm_finish(fixture->connection, await_result(&second), &error);
+    g_assert_true(same == vm);
+    g_assert_cmpstr(keys->pdata[4], !=, keys->pdata[0]);
+
+    /* It comes to an end, and at once when the caller withdraws. */
+    breaking.breaks = G_MAXUINT;
+    g_ptr_array_set_size(keys, 0);
+    tenbox_connection_create_vm_async(fixture->connection, config, cancellable, await_done,
+                                      &withdrawn);
+    while (keys->len < 2)
+        g_main_context_iteration(NULL, TRUE);
+    g_cancellable_cancel(cancellable);
+    g_assert_null(
+        tenbox_connection_create_vm_finish(fixture->connection, await_result(&withdrawn), &error));
+    g_assert_error(error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+    g_clear_error(&error);
+    g_assert_cmpuint(keys->len, ==, 2);
+    g_ptr_array_set_size(keys, 0);
+    tenbox_connection_create_vm_async(fixture->connection, config, NULL, await_done, &hopeless);
+    g_assert_null(
+        tenbox_connection_create_vm_finish(fixture->connection, await_result(&hopeless), &error));
+    assert_error(&error, TENBOX_ERROR_UNREACHABLE, "daemon-unreachable");
+    g_assert_cmpuint(keys->len, ==, 7);
+}
+
 static void test_create(Fixture *fixture, gconstpointer data)
 {
     g_autofree char *foo = fake_vm(FAKE_ID_1, "foo", "stopped", 1);
@@ -1913,6 +1995,7 @@ int main(int argc, char **argv)
     ADD("/vms/long-list", test_long_list);
     ADD("/vms/lookup", test_lookup);
     ADD("/vms/create", test_create);
+    ADD("/vms/create-again", test_create_again);
     ADD("/vms/update", test_update);
     ADD("/vms/texts", test_texts);
     ADD("/actions/start", test_start);
