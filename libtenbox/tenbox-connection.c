@@ -339,7 +339,7 @@ void tenbox_connection_open_async(const char *uri, TenboxConnectionFlags flags,
     GError *error = NULL;
 
     g_task_set_source_tag(task, tenbox_connection_open_async);
-    if (flags & ~(guint)TENBOX_CONNECTION_FLAGS_RECONNECT) {
+    if (flags & ~(guint)(TENBOX_CONNECTION_FLAGS_RECONNECT | TENBOX_CONNECTION_FLAGS_NO_PROBE)) {
         g_task_return_error(task, tbx_error_new("unsupported", "flags", "there are no such flags"));
         return;
     }
@@ -350,6 +350,7 @@ void tenbox_connection_open_async(const char *uri, TenboxConnectionFlags flags,
         return;
     }
     TbxDriver *driver = self->driver;
+    driver->is_trusting = (flags & TENBOX_CONNECTION_FLAGS_NO_PROBE) != 0;
     g_task_set_task_data(task, g_steal_pointer(&self), g_object_unref);
     tbx_driver_open(driver, tbx_task_inner(task, on_opened));
 }

@@ -129,6 +129,7 @@ typedef enum /*< flags >*/ {
  * @TENBOX_CONNECTION_FLAGS_NONE: nothing special
  * @TENBOX_CONNECTION_FLAGS_RECONNECT: a watch whose daemon goes away is not over: it is made anew as soon
  *   as a daemon answers there again, and goes on where it was; see #TenboxConnection
+ * @TENBOX_CONNECTION_FLAGS_NO_PROBE: do not ask first whether a daemon answers; the first call finds out
  *
  * How a connection is opened.
  *
@@ -137,6 +138,7 @@ typedef enum /*< flags >*/ {
 typedef enum /*< flags >*/ {
     TENBOX_CONNECTION_FLAGS_NONE = 0,
     TENBOX_CONNECTION_FLAGS_RECONNECT = 1 << 0,
+    TENBOX_CONNECTION_FLAGS_NO_PROBE = 1 << 1,
 } TenboxConnectionFlags;
 
 /**

@@ -113,6 +113,27 @@ static int watch_list(Cli *cli, const CliFilter *filter)
     return status;
 }
 
+/*
+ * The list is the first question: whether anybody answers shows there, and one request does. Nobody there is what
+ * cli_connect() knows what to do about.
+ */
+static GPtrArray *list_at_once(Cli *cli, GError **error)
+{
+    g_autoptr(GError) problem = NULL;
+    g_autoptr(GPtrArray) vms = NULL;
+
+    if (cli_connect_with(cli, FALSE, TENBOX_CONNECTION_FLAGS_NO_PROBE, &problem))
+        vms = cli_list_vms(cli, &problem);
+    if (vms)
+        return g_steal_pointer(&vms);
+    if (!g_error_matches(problem, TENBOX_ERROR, TENBOX_ERROR_UNREACHABLE)) {
+        g_propagate_error(error, g_steal_pointer(&problem));
+        return NULL;
+    }
+    g_clear_object(&cli->connection);
+    return cli_connect(cli, TRUE, error) ? cli_list_vms(cli, error) : NULL;
+}
+
 int cli_vm_ls(Cli *cli, const CliCommandLine *line)
 {
     g_autoptr(CliFilter) filter = NULL;
@@ -125,11 +146,12 @@ int cli_vm_ls(Cli *cli, const CliCommandLine *line)
         g_set_error_literal(
             &error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
             _("--watch redraws a table; for programs there is “tenbox events -o jsonl”"));
-    if (error || !cli_connect(cli, TRUE, &error))
+    if (error)
         return cli_fail(cli, NULL, error);
     if (cli_command_line_has(line, "watch"))
-        return watch_list(cli, filter);
-    vms = cli_list_vms(cli, &error);
+        return cli_connect(cli, TRUE, &error) ? watch_list(cli, filter)
+                                              : cli_fail(cli, NULL, error);
+    vms = list_at_once(cli, &error);
     if (vms)
         listing = make_listing(cli, vms, filter, &error);
     if (!listing)

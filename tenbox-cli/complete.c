@@ -148,7 +148,7 @@ static TenboxConnection *connect_quickly(const Position *position, GCancellable 
 
     if (!uri || !g_str_has_prefix(uri, "unix:"))
         return NULL;
-    tenbox_connection_open_async(uri, TENBOX_CONNECTION_FLAGS_NONE, cancellable, on_answer,
+    tenbox_connection_open_async(uri, TENBOX_CONNECTION_FLAGS_NO_PROBE, cancellable, on_answer,
                                  &answer);
     connection = tenbox_connection_open_finish(await(&answer), NULL);
     g_object_unref(answer.result);

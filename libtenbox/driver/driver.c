@@ -318,6 +318,7 @@ void tbx_driver_init(TbxDriver *self, const TbxDriverOps *ops, const char *uri,
     self->home = g_main_context_ref_thread_default();
     self->is_open = FALSE;
     self->is_closed = FALSE;
+    self->is_trusting = FALSE;
     self->is_watching = FALSE;
     self->is_private = FALSE;
 }

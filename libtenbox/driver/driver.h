@@ -246,6 +246,7 @@ struct _TbxDriver {
     GMainContext *home;      /* const, a reference */
     gboolean is_open;        /* home */
     gboolean is_closed;      /* home; no operation but free is called any more */
+    gboolean is_trusting;    /* const after open; open need not ask whether anybody is there */
     /* For the entries: */
     gboolean is_watching; /* home; documents come by events, older ones are to be ignored */
     gboolean is_private;  /* const after open; `home` is iterated by the _sync functions only */

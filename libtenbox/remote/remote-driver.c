@@ -238,6 +238,11 @@ static void answer_open(const TbxHttpAnswer *answer, GTask *task)
 
 static void remote_open(TbxDriver *base, GTask *task)
 {
+    if (base->is_trusting) {
+        g_task_return_boolean(task, TRUE);
+        g_object_unref(task);
+        return;
+    }
     call_get(base, "/v1/system", TBX_HTTP_CONNECT_SECONDS, answer_open, task);
 }
 

@@ -607,6 +607,13 @@ def test_console_options(host):
         equal(console.wait(), 0, "status")
 
 
+def test_one_request(host):
+    """A list is one request."""
+    host.create("foo")
+    _, errors = host.run("vm", "ls", "--debug")
+    equal([line.split(":")[1] for line in errors.splitlines()], [" GET /v1/vms"], "requests")
+
+
 def test_api(host):
     host.create("foo")
     listed = host.json("api", "GET", "/v1/vms")
@@ -675,7 +682,7 @@ def test_complete(host):
 
 WITHOUT_DAEMON = [test_settings, test_alias, test_usage_as_document, test_wait_ready]
 WITH_DAEMON = [test_formats, test_terminal, test_names, test_filters, test_confirm, test_set, test_edit, test_wait,
-               test_stats, test_watch, test_operations, test_no_wait, test_events, test_follow, test_api, test_audit,
+               test_stats, test_watch, test_operations, test_no_wait, test_events, test_follow, test_one_request, test_api, test_audit,
                test_console_writer, test_console_options, test_send_key, test_complete]
 
 if __name__ == "__main__":

@@ -214,6 +214,21 @@ static GError *open_to(const char *answer)
     return error;
 }
 
+/* Nobody is asked at the beginning; who is missing is missed by the first call. */
+static void test_no_probe(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TenboxConnection) connection = tenbox_connection_open_sync(
+        "unix:///nonexistent/tenbox.sock", TENBOX_CONNECTION_FLAGS_NO_PROBE, NULL, &error);
+    g_autoptr(GPtrArray) vms = NULL;
+
+    g_assert_no_error(error);
+    g_assert_nonnull(connection);
+    vms = tenbox_connection_list_vms_sync(connection, NULL, &error);
+    g_assert_null(vms);
+    g_assert_error(error, TENBOX_ERROR, TENBOX_ERROR_UNREACHABLE);
+}
+
 static void test_no_tenbox(void)
 {
     GError *error = open_to("SSH-2.0-OpenSSH_9.2\r\n");
@@ -1986,6 +2001,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/open/no-daemon", test_no_daemon);
+    g_test_add_func("/open/no-probe", test_no_probe);
     g_test_add_func("/open/no-tenbox", test_no_tenbox);
     g_test_add_func("/open/silent", test_silent);
 #define ADD(path, function) g_test_add(path, Fixture, NULL, set_up, function, tear_down)
