@@ -36,8 +36,8 @@ struct _TenboxConnection {
     TbxDriver *driver;
     TbxEventSink *events;
     GHashTable *vms;  /* id → Entry */
-    GHashTable *gone; /* ids of deleted VMs */
-    guint64 serial;   /* of the last handle made */
+    GHashTable *gone; /* ids of deleted VMs → the serial at which that was told */
+    guint64 serial;   /* of the last handle made, or deletion told */
     gboolean is_lost; /* the events ended since a watch was asked for */
     TenboxConnectionFlags flags;
     TenboxWatchState watch_state;
@@ -67,6 +67,24 @@ static void entry_free(gpointer data)
 
 /* ---- handles ------------------------------------------------------------------------------ */
 
+static void note_gone(TenboxConnection *self, const char *id)
+{
+    if (g_hash_table_size(self->gone) >= GONE_MAX)
+        g_hash_table_remove_all(self->gone);
+    self->serial++;
+    g_hash_table_replace(self->gone, g_strdup(id), g_memdup2(&self->serial, sizeof self->serial));
+}
+
+/* An answer that was asked for when the serial was @asked_at brings @id: if its deletion was told before
+ * that, the VM has been had back. */
+static void forget_gone(TenboxConnection *self, const char *id, guint64 asked_at)
+{
+    const guint64 *told_at = g_hash_table_lookup(self->gone, id);
+
+    if (told_at && *told_at <= asked_at)
+        g_hash_table_remove(self->gone, id);
+}
+
 static void on_vm_changed(TenboxVm *vm, TenboxConnection *self)
 {
     G_GNUC_UNUSED g_autoptr(TenboxVm) keep = g_object_ref(vm);
@@ -76,9 +94,7 @@ static void on_vm_changed(TenboxVm *vm, TenboxConnection *self)
         return;
     }
     const char *id = tenbox_vm_get_id(vm);
-    if (g_hash_table_size(self->gone) >= GONE_MAX)
-        g_hash_table_remove_all(self->gone);
-    g_hash_table_add(self->gone, g_strdup(id));
+    note_gone(self, id);
     if (g_hash_table_remove(self->vms, id))
         g_signal_emit_by_name(self, "vm-removed", vm);
 }
@@ -120,9 +136,11 @@ static void on_event(TbxEventRecord *event, gpointer user_data)
             tbx_vm_set_record(vm, event->vm);
             tbx_vm_set_deleted(vm);
         } else {
-            g_hash_table_add(self->gone, g_strdup(event->vm->id));
+            note_gone(self, event->vm->id);
         }
-    } else if (event->vm) {
+    } else if (event->vm && event->vm->deleted_at == 0) { /* what is in the trash has no handle */
+        if (strcmp(event->type, TBX_EVENT_VM_UNDELETED) == 0)
+            g_hash_table_remove(self->gone, event->vm->id);
         take_document(self, event->vm);
     }
 
@@ -263,7 +281,7 @@ static void tenbox_connection_class_init(TenboxConnectionClass *class)
 static void tenbox_connection_init(TenboxConnection *self)
 {
     self->vms = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, entry_free);
-    self->gone = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    self->gone = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     self->events = tbx_event_sink_new(&sink_handlers, self);
     self->watch_state = TENBOX_WATCH_STATE_OFF;
 }
@@ -419,6 +437,7 @@ static GPtrArray *take_list(TenboxConnection *self, GPtrArray *records, guint64 
 
     for (guint i = 0; i < records->len; i++) {
         TbxVmRecord *record = g_ptr_array_index(records, i);
+        forget_gone(self, record->id, asked_at);
         TenboxVm *vm = take_document(self, record);
         g_hash_table_add(listed, record->id);
         if (vm)
@@ -773,6 +792,7 @@ static void on_found(GObject *source, GAsyncResult *result, gpointer user_data)
     g_autoptr(TbxVmRecord) record = g_task_propagate_pointer(G_TASK(result), &error);
 
     if (record) {
+        forget_gone(self, record->id, lookup->asked_at);
         TenboxVm *vm = take_document(self, record);
         if (vm)
             g_task_return_pointer(task, g_object_ref(vm), g_object_unref);
@@ -807,6 +827,7 @@ void tenbox_connection_get_vm_async(TenboxConnection *self, const char *name,
     Lookup *lookup = g_new0(Lookup, 1);
     lookup->name = g_strdup(name);
     lookup->flags = flags;
+    lookup->asked_at = self->serial;
     g_task_set_task_data(task, lookup, lookup_free);
     tbx_driver_vm_get(self->driver, name, tbx_task_inner(task, on_found));
 }
@@ -815,6 +836,119 @@ TenboxVm *tenbox_connection_get_vm_finish(TenboxConnection *self, GAsyncResult *
                                           GError **error)
 {
     return finish_pointer(self, result, error);
+}
+
+/* ---- the trash ---------------------------------------------------------------------------- */
+
+static void on_deleted_listed(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+    TenboxConnection *self = TENBOX_CONNECTION(source);
+    GError *error = NULL;
+    g_autoptr(GPtrArray) records = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (!records) {
+        g_task_return_error(task, error);
+        return;
+    }
+    GPtrArray *vms = g_ptr_array_new_with_free_func(g_object_unref);
+    for (guint i = 0; i < records->len; i++) {
+        TenboxVm *vm = tbx_vm_new(self->driver, g_ptr_array_index(records, i));
+        tbx_vm_set_deleted(vm);
+        g_ptr_array_add(vms, vm);
+    }
+    g_task_return_pointer(task, vms, tbx_ptr_array_free);
+}
+
+void tenbox_connection_list_deleted_vms_async(TenboxConnection *self, GCancellable *cancellable,
+                                              GAsyncReadyCallback callback, gpointer user_data)
+{
+    g_return_if_fail(TENBOX_IS_CONNECTION(self));
+
+    g_autoptr(GTask) task = tbx_task_new(self, self->driver, cancellable, callback, user_data,
+                                         tenbox_connection_list_deleted_vms_async);
+    if (task)
+        tbx_driver_vm_list_deleted(self->driver, tbx_task_inner(task, on_deleted_listed));
+}
+
+GPtrArray *tenbox_connection_list_deleted_vms_finish(TenboxConnection *self, GAsyncResult *result,
+                                                     GError **error)
+{
+    return finish_pointer(self, result, error);
+}
+
+GPtrArray *tenbox_connection_list_deleted_vms_sync(TenboxConnection *self,
+                                                   GCancellable *cancellable, GError **error)
+{
+    g_return_val_if_fail(TENBOX_IS_CONNECTION(self), NULL);
+
+    g_auto(TbxSyncCall) call = {0};
+    if (!tbx_sync_begin(&call, self->driver, error))
+        return NULL;
+    tenbox_connection_list_deleted_vms_async(self, cancellable, tbx_sync_done, &call);
+    return tenbox_connection_list_deleted_vms_finish(self, tbx_sync_wait(&call), error);
+}
+
+static void on_undeleted(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+    TenboxConnection *self = TENBOX_CONNECTION(source);
+    GError *error = NULL;
+    g_autoptr(TbxVmRecord) record = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (!record) {
+        g_task_return_error(task, error);
+        return;
+    }
+    /* While there is a watch its event has come first, and perhaps that of the next deletion. */
+    if (!self->driver->is_watching)
+        g_hash_table_remove(self->gone, record->id);
+    TenboxVm *vm = take_document(self, record);
+    if (vm)
+        g_task_return_pointer(task, g_object_ref(vm), g_object_unref);
+    else
+        answer_not_found(task, record->name);
+}
+
+void tenbox_connection_undelete_vm_async(TenboxConnection *self, const char *vm, const char *name,
+                                         GCancellable *cancellable, GAsyncReadyCallback callback,
+                                         gpointer user_data)
+{
+    g_return_if_fail(TENBOX_IS_CONNECTION(self) && vm);
+
+    g_autoptr(GTask) task = tbx_task_new(self, self->driver, cancellable, callback, user_data,
+                                         tenbox_connection_undelete_vm_async);
+    GError *error = NULL;
+
+    if (!task)
+        return;
+    if (vm[0] == '\0' || strlen(vm) > TBX_VM_NAME_MAX || !g_utf8_validate(vm, -1, NULL)) {
+        g_autofree char *shown = g_utf8_make_valid(vm, (gssize)MIN(strlen(vm), 80));
+        answer_not_found(task, shown);
+    } else if (name && !tbx_vm_name_check(name, &error)) {
+        g_task_return_error(task, error);
+    } else {
+        tbx_driver_vm_undelete(self->driver, vm, name, tbx_task_inner(task, on_undeleted));
+    }
+}
+
+TenboxVm *tenbox_connection_undelete_vm_finish(TenboxConnection *self, GAsyncResult *result,
+                                               GError **error)
+{
+    return finish_pointer(self, result, error);
+}
+
+TenboxVm *tenbox_connection_undelete_vm_sync(TenboxConnection *self, const char *vm,
+                                             const char *name, GCancellable *cancellable,
+                                             GError **error)
+{
+    g_return_val_if_fail(TENBOX_IS_CONNECTION(self) && vm, NULL);
+
+    g_auto(TbxSyncCall) call = {0};
+    if (!tbx_sync_begin(&call, self->driver, error))
+        return NULL;
+    tenbox_connection_undelete_vm_async(self, vm, name, cancellable, tbx_sync_done, &call);
+    return tenbox_connection_undelete_vm_finish(self, tbx_sync_wait(&call), error);
 }
 
 /* ---- making one --------------------------------------------------------------------------- */

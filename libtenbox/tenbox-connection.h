@@ -394,6 +394,111 @@ GPtrArray *tenbox_connection_list_vms_sync(TenboxConnection *self, GCancellable 
                                            GError **error);
 
 /**
+ * tenbox_connection_list_deleted_vms_async:
+ * @self: a connection
+ * @cancellable: (nullable): withdraws the request
+ * @callback: (scope async): called when it is over
+ * @user_data: for @callback
+ *
+ * Fetches the VMs in the trash, the latest deletion first. The handles are of their own: they tell what the
+ * VM was and when it will be gone, tenbox_vm_is_deleted() holds, and the one action that they take is
+ * tenbox_vm_delete_async() with %TENBOX_VM_ACTION_FLAGS_PURGE.
+ *
+ * Errors: %TENBOX_ERROR_UNREACHABLE, %TENBOX_ERROR_PROTOCOL, %TENBOX_ERROR_UNSUPPORTED.
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+void tenbox_connection_list_deleted_vms_async(TenboxConnection *self, GCancellable *cancellable,
+                                              GAsyncReadyCallback callback, gpointer user_data);
+
+/**
+ * tenbox_connection_list_deleted_vms_finish:
+ * @self: a connection
+ * @result: the result
+ * @error: return location
+ *
+ * Returns: (transfer container) (element-type TenboxVm) (nullable): handles; free with
+ *   g_ptr_array_unref()
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+GPtrArray *tenbox_connection_list_deleted_vms_finish(TenboxConnection *self, GAsyncResult *result,
+                                                     GError **error);
+
+/**
+ * tenbox_connection_list_deleted_vms_sync:
+ * @self: a connection
+ * @cancellable: (nullable): withdraws the request
+ * @error: return location
+ *
+ * The twin of tenbox_connection_list_deleted_vms_async() for programs without a main loop.
+ *
+ * Returns: (transfer container) (element-type TenboxVm) (nullable): handles; free with
+ *   g_ptr_array_unref()
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+GPtrArray *tenbox_connection_list_deleted_vms_sync(TenboxConnection *self,
+                                                   GCancellable *cancellable, GError **error);
+
+/**
+ * tenbox_connection_undelete_vm_async:
+ * @self: a connection
+ * @vm: id of a VM in the trash, or its name if no other there has it
+ * @name: (nullable): a new name, %NULL for its old one
+ * @cancellable: (nullable): withdraws the request
+ * @callback: (scope async): called when it is over
+ * @user_data: for @callback
+ *
+ * Takes a VM out of the trash. It is stopped.
+ *
+ * Errors: %TENBOX_ERROR_NOT_FOUND, %TENBOX_ERROR_EXISTS when another VM has the name by now,
+ * %TENBOX_ERROR_INVALID_ARGUMENT.
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+void tenbox_connection_undelete_vm_async(TenboxConnection *self, const char *vm, const char *name,
+                                         GCancellable *cancellable, GAsyncReadyCallback callback,
+                                         gpointer user_data);
+
+/**
+ * tenbox_connection_undelete_vm_finish:
+ * @self: a connection
+ * @result: the result
+ * @error: return location
+ *
+ * Returns: (transfer full) (nullable): the handle of the VM
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+TenboxVm *tenbox_connection_undelete_vm_finish(TenboxConnection *self, GAsyncResult *result,
+                                               GError **error);
+
+/**
+ * tenbox_connection_undelete_vm_sync:
+ * @self: a connection
+ * @vm: id of a VM in the trash, or its name if no other there has it
+ * @name: (nullable): a new name, %NULL for its old one
+ * @cancellable: (nullable): withdraws the request
+ * @error: return location
+ *
+ * The twin of tenbox_connection_undelete_vm_async() for programs without a main loop.
+ *
+ * Returns: (transfer full) (nullable): the handle of the VM
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+TenboxVm *tenbox_connection_undelete_vm_sync(TenboxConnection *self, const char *vm,
+                                             const char *name, GCancellable *cancellable,
+                                             GError **error);
+
+/**
  * tenbox_connection_get_vm_async:
  * @self: a connection
  * @name: a name, an id, or (see @flags) the beginning of an id

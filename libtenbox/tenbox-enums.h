@@ -113,6 +113,7 @@ typedef enum {
  *   running operation, which ends as cancelled. Refused with other actions.
  * @TENBOX_VM_ACTION_FLAGS_IF_UNCHANGED: only while what is stored of the VM is as the handle knows it;
  *   else it fails with the code "precondition-failed"
+ * @TENBOX_VM_ACTION_FLAGS_PURGE: delete: for good, not into the trash. Refused with other actions.
  *
  * How an action is done.
  *
@@ -122,6 +123,7 @@ typedef enum /*< flags >*/ {
     TENBOX_VM_ACTION_FLAGS_NONE = 0,
     TENBOX_VM_ACTION_FLAGS_FORCE = 1 << 0,
     TENBOX_VM_ACTION_FLAGS_IF_UNCHANGED = 1 << 1,
+    TENBOX_VM_ACTION_FLAGS_PURGE = 1 << 2,
 } TenboxVmActionFlags;
 
 /**

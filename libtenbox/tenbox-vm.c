@@ -213,6 +213,8 @@ DEFINE_GETTER(gint64, stop_timeout, 0)
 DEFINE_GETTER(gint64, pid, 0)
 DEFINE_GETTER(gint64, created_at, 0)
 DEFINE_GETTER(gint64, started_at, 0)
+DEFINE_GETTER(gint64, deleted_at, 0)
+DEFINE_GETTER(gint64, purge_at, 0)
 
 const char *tenbox_vm_get_label(TenboxVm *self, const char *key)
 {
@@ -521,6 +523,7 @@ void tenbox_vm_begin_action_async(TenboxVm *self, TenboxVmAction action, TenboxV
     TbxActionOptions options = {
         .if_match = if_match,
         .force = (flags & TENBOX_VM_ACTION_FLAGS_FORCE) != 0,
+        .purge = (flags & TENBOX_VM_ACTION_FLAGS_PURGE) != 0,
         .timeout = timeout_seconds,
     };
     GError *error = NULL;
@@ -694,13 +697,19 @@ static void act(TenboxVm *self, TenboxVmAction kind, TenboxVmActionFlags flags, 
 {
     g_return_if_fail(TENBOX_IS_VM(self));
 
-    g_autoptr(GTask) task = vm_task_new(self, cancellable, callback, user_data, act);
+    /* A VM in the trash can be purged. */
+    gboolean is_purge =
+        kind == TENBOX_VM_ACTION_DELETE && (flags & TENBOX_VM_ACTION_FLAGS_PURGE) != 0;
+    g_autoptr(GTask) task =
+        is_purge ? tbx_task_new(self, self->driver, cancellable, callback, user_data, act)
+                 : vm_task_new(self, cancellable, callback, user_data, act);
     g_autofree char *if_match = flags & TENBOX_VM_ACTION_FLAGS_IF_UNCHANGED && self->record->etag
                                     ? tbx_etag_quote(self->record->etag)
                                     : NULL;
     TbxActionOptions options = {
         .if_match = if_match,
         .force = (flags & TENBOX_VM_ACTION_FLAGS_FORCE) != 0,
+        .purge = (flags & TENBOX_VM_ACTION_FLAGS_PURGE) != 0,
         .timeout = timeout_seconds,
     };
     GError *error = NULL;

@@ -396,6 +396,30 @@ TENBOX_AVAILABLE_IN_0_1
 gint64 tenbox_vm_get_started_at(TenboxVm *self);
 
 /**
+ * tenbox_vm_get_deleted_at:
+ * @self: a VM
+ *
+ * Returns: when it was deleted, in microseconds since 1970-01-01 UTC; 0 unless the handle comes from
+ *   tenbox_connection_list_deleted_vms_async()
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+gint64 tenbox_vm_get_deleted_at(TenboxVm *self);
+
+/**
+ * tenbox_vm_get_purge_at:
+ * @self: a VM
+ *
+ * Returns: when it is removed for good, at the earliest, in microseconds since 1970-01-01 UTC; 0 for a VM
+ *   that is not in the trash
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+gint64 tenbox_vm_get_purge_at(TenboxVm *self);
+
+/**
  * tenbox_vm_is_deleted:
  * @self: a VM
  *

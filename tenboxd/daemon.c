@@ -386,7 +386,8 @@ static char *driver_uri(TbdDaemon *self)
     g_autofree char *address = g_strconcat("unix://", self->settings->socket, NULL);
     g_autofree char *served_at = g_uri_escape_string(address, "/:", FALSE);
 
-    return g_strconcat("local://", folder, "?served-at=", served_at, NULL);
+    return g_strdup_printf("local://%s?served-at=%s&trash-days=%" G_GINT64_FORMAT, folder,
+                           served_at, self->settings->trash_days);
 }
 
 /* Begins to open a driver, in place of one that could not be. */

@@ -18,6 +18,7 @@ void tbd_vms_reply_created(TbdRequest *request, TbxVmRecord *record);
 void tbd_vm_get(TbdRequest *request);
 void tbd_vm_update(TbdRequest *request);
 void tbd_vm_delete(TbdRequest *request);
+void tbd_vm_undelete(TbdRequest *request);
 void tbd_vm_act(TbdRequest *request); /* the route's data is the TenboxVmAction */
 void tbd_vm_logs(TbdRequest *request);
 void tbd_vm_statistics(TbdRequest *request);

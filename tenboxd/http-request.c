@@ -71,6 +71,7 @@ TbdRequest *tbd_request_new(TbdDaemon *daemon, SoupServerMessage *message)
     SoupMessageHeaders *headers = soup_server_message_get_response_headers(message);
     g_autofree char *id = request_id_of(message);
 
+    self->query.labels = g_ptr_array_new_with_free_func(g_free);
     g_ref_count_init(&self->references);
     self->daemon = tbd_daemon_ref(daemon);
     self->message = g_object_ref(message);
@@ -101,6 +102,10 @@ void tbd_request_unref(TbdRequest *self)
     g_free(self->query.since);
     g_free(self->query.type);
     g_free(self->query.vm);
+    g_free(self->query.state);
+    g_free(self->query.name);
+    g_free(self->query.page_token);
+    g_ptr_array_unref(self->query.labels);
     g_clear_pointer(&self->body, json_object_unref);
     g_free(self->code);
     for (guint i = 0; self->fds != NULL && i < self->fds->len; i++) {
@@ -330,11 +335,22 @@ static gboolean read_parameter(TbdQuery *query, const char *name, const char *va
         const char *name;
         TbdQueryFields field;
     } rows[] = {
-        {"wait", TBD_QUERY_WAIT},           {"force", TBD_QUERY_FORCE},
-        {"source", TBD_QUERY_SOURCE},       {"lines", TBD_QUERY_LINES},
-        {"follow", TBD_QUERY_FOLLOW},       {"since", TBD_QUERY_SINCE},
-        {"type", TBD_QUERY_TYPE},           {"vm", TBD_QUERY_VM},
-        {"heartbeat", TBD_QUERY_HEARTBEAT}, {"limit", TBD_QUERY_LIMIT},
+        {"wait", TBD_QUERY_WAIT},
+        {"force", TBD_QUERY_FORCE},
+        {"source", TBD_QUERY_SOURCE},
+        {"lines", TBD_QUERY_LINES},
+        {"follow", TBD_QUERY_FOLLOW},
+        {"since", TBD_QUERY_SINCE},
+        {"type", TBD_QUERY_TYPE},
+        {"vm", TBD_QUERY_VM},
+        {"heartbeat", TBD_QUERY_HEARTBEAT},
+        {"limit", TBD_QUERY_LIMIT},
+        {"state", TBD_QUERY_STATE},
+        {"label", TBD_QUERY_LABEL},
+        {"name", TBD_QUERY_NAME},
+        {"deleted", TBD_QUERY_DELETED},
+        {"page_token", TBD_QUERY_PAGE_TOKEN},
+        {"purge", TBD_QUERY_PURGE},
     };
     TbdQueryFields field = 0;
 
@@ -348,7 +364,7 @@ static gboolean read_parameter(TbdQuery *query, const char *name, const char *va
                       name);
         return FALSE;
     }
-    if (*seen & field) {
+    if (*seen & field && field != TBD_QUERY_LABEL) {
         tbx_error_set(error, "field-invalid", name, "the query parameter %s comes twice", name);
         return FALSE;
     }
@@ -366,6 +382,19 @@ static gboolean read_parameter(TbdQuery *query, const char *name, const char *va
     case TBD_QUERY_LIMIT:
         return read_number(name, value, 1, TBD_AUDIT_ENTRIES_MAX, &query->limit, error);
     case TBD_QUERY_FORCE: return read_boolean(name, value, &query->force, error);
+    case TBD_QUERY_PURGE: return read_boolean(name, value, &query->purge, error);
+    case TBD_QUERY_DELETED: return read_boolean(name, value, &query->deleted, error);
+    case TBD_QUERY_STATE: query->state = g_strdup(value); return TRUE;
+    case TBD_QUERY_NAME: query->name = g_strdup(value); return TRUE;
+    case TBD_QUERY_PAGE_TOKEN: query->page_token = g_strdup(value); return TRUE;
+    case TBD_QUERY_LABEL:
+        if (query->labels->len == TBD_QUERY_LABELS_MAX) {
+            tbx_error_set(error, "field-invalid", name, "label comes more than %d times",
+                          TBD_QUERY_LABELS_MAX);
+            return FALSE;
+        }
+        g_ptr_array_add(query->labels, g_strdup(value));
+        return TRUE;
     case TBD_QUERY_FOLLOW: return read_boolean(name, value, &query->follow, error);
     case TBD_QUERY_SINCE: query->since = g_strdup(value); return TRUE;
     case TBD_QUERY_TYPE: query->type = g_strdup(value); return TRUE;

@@ -20,17 +20,24 @@
 
 G_BEGIN_DECLS
 
-#define TBD_PARAMETERS_MAX 2
+#define TBD_PARAMETERS_MAX   2
+#define TBD_QUERY_LABELS_MAX 16
 
 typedef struct _TbdRequest TbdRequest;
 typedef struct _TbdKey TbdKey; /* idempotency.h */
 
 /* A query parameter that a route knows. */
 typedef enum {
-    TBD_QUERY_WAIT = 1 << 0,       /* wait: 0 to TBX_OPERATION_WAIT_MAX */
-    TBD_QUERY_FORCE = 1 << 1,      /* force: true, false */
-    TBD_QUERY_SOURCE = 1 << 2,     /* source: console, runtime */
-    TBD_QUERY_LINES = 1 << 3,      /* lines: 1 to 100000, and 0 where a log can be followed */
+    TBD_QUERY_WAIT = 1 << 0,    /* wait: 0 to TBX_OPERATION_WAIT_MAX */
+    TBD_QUERY_FORCE = 1 << 1,   /* force: true, false */
+    TBD_QUERY_SOURCE = 1 << 2,  /* source: console, runtime */
+    TBD_QUERY_LINES = 1 << 3,   /* lines: 1 to 100000, and 0 where a log can be followed */
+    TBD_QUERY_STATE = 1 << 4,   /* state: of VMs, several with commas */
+    TBD_QUERY_LABEL = 1 << 5,   /* label: KEY or KEY=VALUE; may come TBD_QUERY_LABELS_MAX times */
+    TBD_QUERY_NAME = 1 << 6,    /* name: a pattern with * and ? */
+    TBD_QUERY_DELETED = 1 << 7, /* deleted: true, false */
+    TBD_QUERY_PAGE_TOKEN = 1 << 8, /* page_token: from the page before */
+    TBD_QUERY_PURGE = 1 << 9,      /* purge: true, false */
     TBD_QUERY_FOLLOW = 1 << 16,    /* follow: true, false */
     TBD_QUERY_SINCE = 1 << 17,     /* since: a position in the journal */
     TBD_QUERY_TYPE = 1 << 18,      /* type: of events, several with commas */
@@ -46,11 +53,17 @@ typedef struct {
     guint lines;        /* 0: all */
     gboolean has_lines;
     gboolean follow;
-    char *since;     /* nullable */
-    char *type;      /* nullable */
-    char *vm;        /* nullable */
-    guint heartbeat; /* seconds; 0: not said */
-    guint limit;     /* 0: not said */
+    char *since;       /* nullable */
+    char *type;        /* nullable */
+    char *vm;          /* nullable */
+    guint heartbeat;   /* seconds; 0: not said */
+    guint limit;       /* 0: not said */
+    char *state;       /* nullable */
+    char *name;        /* nullable */
+    char *page_token;  /* nullable */
+    GPtrArray *labels; /* of strings */
+    gboolean deleted;
+    gboolean purge;
 } TbdQuery;
 
 /* (transfer none) */

@@ -25,11 +25,16 @@ typedef struct {
 } Route;
 
 static const Route routes[] = {
-    {"GET", "/v1/vms", tbd_vms_list, 0, TBD_BODY_NONE, 0},
+    {"GET", "/v1/vms", tbd_vms_list,
+     TBD_QUERY_STATE | TBD_QUERY_LABEL | TBD_QUERY_NAME | TBD_QUERY_DELETED | TBD_QUERY_LIMIT |
+         TBD_QUERY_PAGE_TOKEN,
+     TBD_BODY_NONE, 0},
     {"POST", "/v1/vms", tbd_vms_create, 0, TBD_BODY_REQUIRED, 0},
     {"GET", "/v1/vms/{}", tbd_vm_get, 0, TBD_BODY_NONE, 0},
     {"PATCH", "/v1/vms/{}", tbd_vm_update, 0, TBD_BODY_PATCH, 0},
-    {"DELETE", "/v1/vms/{}", tbd_vm_delete, TBD_QUERY_FORCE | TBD_QUERY_WAIT, TBD_BODY_NONE, 0},
+    {"DELETE", "/v1/vms/{}", tbd_vm_delete, TBD_QUERY_FORCE | TBD_QUERY_PURGE | TBD_QUERY_WAIT,
+     TBD_BODY_NONE, 0},
+    {"POST", "/v1/vms/{}:undelete", tbd_vm_undelete, 0, TBD_BODY_OPTIONAL, 0},
     {"POST", "/v1/vms/{}:start", tbd_vm_act, TBD_QUERY_WAIT, TBD_BODY_OPTIONAL,
      TENBOX_VM_ACTION_START},
     {"POST", "/v1/vms/{}:stop", tbd_vm_act, TBD_QUERY_WAIT, TBD_BODY_OPTIONAL,

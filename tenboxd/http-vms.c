@@ -10,21 +10,6 @@
 #include "tenboxd/http-limits.h"
 #include "tenboxd/http-stream.h"
 
-static JsonObject *vm_to_json(gpointer record)
-{
-    return tbx_vm_record_to_json(record);
-}
-
-static void on_list(GObject *source, GAsyncResult *result, gpointer user_data)
-{
-    tbd_request_reply_list(user_data, result, vm_to_json);
-}
-
-void tbd_vms_list(TbdRequest *request)
-{
-    tbx_driver_vm_list(tbd_request_get_driver(request), tbd_request_task(request, on_list));
-}
-
 static void reply_vm(TbdRequest *request, TbxVmRecord *record, gboolean is_new)
 {
     g_autoptr(JsonObject) object = NULL;
@@ -174,7 +159,43 @@ void tbd_vm_delete(TbdRequest *request)
     TbxActionOptions options = TBX_ACTION_OPTIONS_DEFAULT;
 
     options.force = tbd_request_get_query(request)->force;
+    options.purge = tbd_request_get_query(request)->purge;
     begin(request, TENBOX_VM_ACTION_DELETE, &options);
+}
+
+/* The name of the body of :undelete; NULL when it has none. FALSE: it is refused. */
+static gboolean read_name(JsonObject *body, char **ret_name, GError **error)
+{
+    g_autoptr(TbxVmSpec) spec = NULL;
+
+    if (body == NULL) {
+        return TRUE;
+    }
+    spec = tbx_vm_spec_from_json(body, error);
+    if (spec == NULL) {
+        return FALSE;
+    }
+    if ((spec->present & ~(guint64)TBX_VM_SPEC_NAME) != 0) {
+        tbx_error_set(error, "field-unknown", NULL,
+                      "a VM can get a new name when it is had back, "
+                      "and nothing else");
+        return FALSE;
+    }
+    *ret_name = g_strdup(spec->name);
+    return TRUE;
+}
+
+void tbd_vm_undelete(TbdRequest *request)
+{
+    GError *error = NULL;
+    g_autofree char *name = NULL;
+
+    if (!read_name(tbd_request_get_body(request), &name, &error)) {
+        tbd_request_fail(request, error);
+        return;
+    }
+    tbx_driver_vm_undelete(tbd_request_get_driver(request), tbd_request_get_parameter(request, 0),
+                           name, tbd_request_task(request, on_record));
 }
 
 void tbd_vm_act(TbdRequest *request)

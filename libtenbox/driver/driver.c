@@ -428,6 +428,18 @@ void tbx_driver_vm_begin(TbxDriver *self, const char *vm, TenboxVmAction action,
         self->ops->vm_begin(self, vm, action, options, task);
 }
 
+void tbx_driver_vm_list_deleted(TbxDriver *self, GTask *task)
+{
+    if (READY(vm_list_deleted))
+        self->ops->vm_list_deleted(self, task);
+}
+
+void tbx_driver_vm_undelete(TbxDriver *self, const char *vm, const char *name, GTask *task)
+{
+    if (READY(vm_undelete))
+        self->ops->vm_undelete(self, vm, name, task);
+}
+
 void tbx_driver_operation_list(TbxDriver *self, GTask *task)
 {
     if (READY(operation_list))
@@ -505,19 +517,23 @@ static TbxDriver *new_local(GUri *parsed, const char *uri, TbxEventSink *events,
     const char *folder = g_uri_get_path(parsed);
     const char *query = g_uri_get_query(parsed);
     g_autofree char *served_at = NULL;
+    gint64 trash_days = 7;
 
     if (query) {
         g_autoptr(GHashTable) parameters =
             g_uri_parse_params(query, -1, "&", G_URI_PARAMS_NONE, NULL);
-        const char *value = parameters ? g_hash_table_lookup(parameters, "served-at") : NULL;
-        if (!value || g_hash_table_size(parameters) != 1)
-            return refuse_uri(uri, error, "local:// knows the parameter served-at only");
-        served_at = g_strdup(value);
+        const char *address = parameters ? g_hash_table_lookup(parameters, "served-at") : NULL;
+        const char *days = parameters ? g_hash_table_lookup(parameters, "trash-days") : NULL;
+        if (!parameters || g_hash_table_size(parameters) != (guint)(!!address + !!days))
+            return refuse_uri(uri, error, "local:// knows the parameters served-at and trash-days");
+        if (days && !g_ascii_string_to_signed(days, 10, 0, 3650, &trash_days, NULL))
+            return refuse_uri(uri, error, "trash-days is a number from 0 to 3650");
+        served_at = g_strdup(address);
     }
     if (g_strcmp0(folder, "/") == 0)
         folder = NULL;
 #ifdef TBX_HAVE_LOCAL_DRIVER
-    return tbx_local_driver_new(uri, folder, served_at, events, error);
+    return tbx_local_driver_new(uri, folder, served_at, trash_days, events, error);
 #else
     tbx_error_set(error, "unsupported", "uri",
                   "this build of libtenbox cannot run VMs itself (local://); talk to a daemon");

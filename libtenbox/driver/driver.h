@@ -201,6 +201,13 @@ typedef struct {
     void (*vm_begin)(TbxDriver *self, const char *vm, TenboxVmAction action,
                      const TbxActionOptions *options, GTask *task);
 
+    /* GPtrArray of TbxVmRecord: the VMs in the trash, the latest deletion first. These go by vm_begin() with
+     * DELETE and `purge` only. */
+    void (*vm_list_deleted)(TbxDriver *self, GTask *task);
+    /* TbxVmRecord *: out of the trash; @name (nullable): its new name, checked. "vm-not-found", "vm-exists"
+     * (field name), "name-ambiguous". */
+    void (*vm_undelete)(TbxDriver *self, const char *vm, const char *name, GTask *task);
+
     /* GPtrArray of TbxOperationRecord, oldest first: those that run or ended lately. */
     void (*operation_list)(TbxDriver *self, GTask *task);
     /* TbxOperationRecord *, as soon as it has ended or @wait_seconds (0 to TBX_OPERATION_WAIT_MAX)
@@ -284,6 +291,8 @@ void tbx_driver_vm_create(TbxDriver *self, TbxVmSpec *spec, GTask *task);
 void tbx_driver_vm_update(TbxDriver *self, const char *vm, TbxVmSpec *spec, GTask *task);
 void tbx_driver_vm_begin(TbxDriver *self, const char *vm, TenboxVmAction action,
                          const TbxActionOptions *options, GTask *task);
+void tbx_driver_vm_list_deleted(TbxDriver *self, GTask *task);
+void tbx_driver_vm_undelete(TbxDriver *self, const char *vm, const char *name, GTask *task);
 void tbx_driver_operation_list(TbxDriver *self, GTask *task);
 void tbx_driver_operation_get(TbxDriver *self, const char *id, guint wait_seconds, GTask *task);
 void tbx_driver_operation_cancel(TbxDriver *self, const char *id, GTask *task);
@@ -307,9 +316,10 @@ void tbx_driver_watch(TbxDriver *self, const char *since, GTask *task);
  * @data_folder: (nullable): absolute path; NULL for the user's ($XDG_DATA_HOME/tenbox)
  * @served_at: (nullable): how others reach this process, written into the folder's lock so that the
  *   next one can name it; from the query of the URI: local:///folder?served-at=unix:///run/x.sock
+ * @trash_days: how long deleted VMs are kept, 0: not at all; from the query, too: trash-days=7
  */
 TbxDriver *tbx_local_driver_new(const char *uri, const char *data_folder, const char *served_at,
-                                TbxEventSink *events, GError **error);
+                                gint64 trash_days, TbxEventSink *events, GError **error);
 
 /**
  * tbx_remote_driver_new: (in remote/)

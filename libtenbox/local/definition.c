@@ -5,6 +5,7 @@
 
 #include "libtenbox/local/host.h"
 #include "libtenbox/local/paths.h"
+#include "libtenbox/local/run-state.h"
 #include "libtenbox/wire/json-guard.h"
 #include "libtenbox/wire/wire-error.h"
 
@@ -399,4 +400,42 @@ char *tbx_vm_definition_make_etag(const TbxVmDefinition *self)
 const char *tbx_vm_definition_get_effective_cmdline(const TbxVmDefinition *self)
 {
     return *self->cmdline != '\0' ? self->cmdline : DEFAULT_CMDLINE;
+}
+
+void tbx_vm_definition_describe(const TbxVmDefinition *self, const char *id, const GError *broken,
+                                TbxVmRecord *record)
+{
+    record->id = g_strdup(id);
+    if (self != NULL) {
+        record->name = g_strdup(self->name);
+        record->memory_mb = self->memory_mb;
+        record->cpu_count = self->cpu_count;
+        record->cmdline = g_strdup(self->cmdline);
+        record->kernel = g_strdup(self->kernel);
+        record->initrd = g_strdup(self->initrd);
+        record->description = g_strdup(self->description);
+        record->labels = g_hash_table_ref(self->labels);
+        record->notes = g_strdup(self->notes);
+        record->autostart = self->autostart;
+        record->autostart_delay = self->autostart_delay;
+        record->start_order = self->start_order;
+        record->restart_policy = (int)self->restart_policy;
+        record->stop_timeout = self->stop_timeout;
+        record->created_at = self->creation_time * G_USEC_PER_SEC;
+        record->last_boot_time = self->last_boot_time * G_USEC_PER_SEC;
+        record->etag = tbx_vm_definition_make_etag(self);
+    } else {
+        /* A VM whose vm.json cannot be used still has an id, an error, and a way out: delete. */
+        record->name = g_strdup_printf("broken-%.8s", id);
+        record->memory_mb = TBX_VM_MEMORY_MB_MIN;
+        record->cpu_count = 1;
+        record->cmdline = g_strdup("");
+        record->kernel = g_strdup("");
+        record->description = g_strdup("");
+        record->notes = g_strdup("");
+        record->start_order = TBX_START_ORDER_DEFAULT;
+        record->restart_policy = TENBOX_RESTART_POLICY_NO;
+        record->stop_timeout = TBX_STOP_TIMEOUT_DEFAULT;
+        record->broken = tbx_vm_problem_new(broken);
+    }
 }

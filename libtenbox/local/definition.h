@@ -64,6 +64,11 @@ char *tbx_vm_definition_make_etag(const TbxVmDefinition *self);
 /* The file's new content. */
 GBytes *tbx_vm_definition_print(const TbxVmDefinition *self);
 
+/* Fills the members of @record, a new one, that say what the VM @id is. @self: (nullable): NULL for a VM
+ * whose vm.json cannot be used, then @broken says why. */
+void tbx_vm_definition_describe(const TbxVmDefinition *self, const char *id, const GError *broken,
+                                TbxVmRecord *record);
+
 /* The command line that the guest gets. */
 const char *tbx_vm_definition_get_effective_cmdline(const TbxVmDefinition *self);
 

@@ -9,10 +9,13 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "libtenbox/local/sources.h"
 #include "libtenbox/wire/wire-error.h"
+
+#define BOOT_ID_FILE "/proc/sys/kernel/random/boot_id"
 
 #define KVM_API_VERSION_EXPECTED 12
 #define KIB_PER_MIB              1024
@@ -31,6 +34,26 @@ static gint64 read_meminfo(const char *text, const char *key)
             line++;
     }
     return 0;
+}
+
+gboolean tbx_host_read_boot_id(char *ret_id, gsize size)
+{
+    g_autofree char *text = NULL;
+
+    if (!g_file_get_contents(BOOT_ID_FILE, &text, NULL, NULL))
+        return FALSE;
+    g_strlcpy(ret_id, g_strchomp(text), size);
+    return TRUE;
+}
+
+void tbx_host_read_clock(TbxHostClock *ret_clock)
+{
+    struct timespec uptime;
+
+    *ret_clock = (TbxHostClock){.time = g_get_real_time() / G_USEC_PER_SEC};
+    if (clock_gettime(CLOCK_BOOTTIME, &uptime) == 0)
+        ret_clock->uptime = uptime.tv_sec;
+    (void)tbx_host_read_boot_id(ret_clock->boot_id, sizeof(ret_clock->boot_id));
 }
 
 gint64 tbx_host_get_memory_mb(void)

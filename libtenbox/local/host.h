@@ -9,6 +9,18 @@
 
 G_BEGIN_DECLS
 
+/* What time it is, in a form that shows whether the clock was set. In seconds. */
+typedef struct {
+    gint64 time;      /* since 1970, as the clock says; it may be set, forwards and back */
+    gint64 uptime;    /* of this run of the kernel, sleep included; it is never set */
+    char boot_id[40]; /* of that run */
+} TbxHostClock;
+
+void tbx_host_read_clock(TbxHostClock *ret_clock);
+
+/* The name of this run of the kernel. */
+gboolean tbx_host_read_boot_id(char *ret_id, gsize size);
+
 /* Memory of the host in MiB; at least 1. */
 gint64 tbx_host_get_memory_mb(void);
 

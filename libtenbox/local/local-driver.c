@@ -27,8 +27,9 @@ typedef struct {
     TbxLocalContext context;
     char *data_folder; /* nullable: the user's */
     char *served_at;   /* nullable */
-    GHashTable *vms;   /* id → TbxLocalVm */
-    GTask *opening;    /* until all VMs have settled */
+    gint64 trash_days;
+    GHashTable *vms; /* id → TbxLocalVm */
+    GTask *opening;  /* until all VMs have settled */
     guint unsettled;
     GCancellable *closing; /* for what runs on its own until the driver is closed */
     GQueue followers;      /* of logs */
@@ -126,6 +127,31 @@ static void load_vm(LocalDriver *self, const char *id)
         self->unsettled++;
 }
 
+static void on_trash_event(const char *type, TbxVmRecord *vm, gpointer user_data)
+{
+    LocalDriver *self = user_data;
+
+    if (!self->context.is_closed)
+        emit_vm(type, vm, &self->base);
+}
+
+static TbxVmRecord *on_restored(TbxVmRecord *vm, gpointer user_data)
+{
+    LocalDriver *self = user_data;
+    TbxLocalVm *restored;
+
+    load_vm(self, vm->id);
+    restored = g_hash_table_lookup(self->vms, vm->id);
+    tbx_local_vm_set_generation(restored, vm->generation);
+    emit_vm(TBX_EVENT_VM_UNDELETED, tbx_local_vm_get_record(restored), &self->base);
+    return tbx_local_vm_get_record(restored);
+}
+
+static const TbxTrashHandlers trash_handlers = {
+    .emit = on_trash_event,
+    .restored = on_restored,
+};
+
 static void local_open(TbxDriver *driver, GTask *task)
 {
     LocalDriver *self = local_of(driver);
@@ -137,7 +163,11 @@ static void local_open(TbxDriver *driver, GTask *task)
         self->data_folder != NULL ? self->data_folder : user_folder, self->served_at, &error);
     if (self->context.registry != NULL)
         ids = tbx_registry_list_ids(self->context.registry, &error);
-    if (ids == NULL) {
+    if (ids != NULL) {
+        self->context.trash = tbx_trash_new(self->context.registry, self->context.operations,
+                                            self->trash_days, &trash_handlers, self);
+    }
+    if (ids == NULL || !tbx_trash_load(self->context.trash, &error)) {
         g_task_return_error(task, error);
         g_object_unref(task);
         return;
@@ -173,6 +203,7 @@ static void local_close(TbxDriver *driver)
     g_hash_table_iter_init(&iter, self->vms);
     while (g_hash_table_iter_next(&iter, NULL, &vm))
         tbx_local_vm_close(vm);
+    tbx_trash_close(self->context.trash);
     if (self->context.registry != NULL)
         tbx_registry_unlock(self->context.registry);
     if (opening != NULL)
@@ -186,6 +217,7 @@ static void local_free(TbxDriver *driver)
     tbx_autostart_free(self->autostart);
     tbx_stop_vms_free(self->stop_vms);
     g_hash_table_unref(self->vms);
+    tbx_trash_unref(self->context.trash);
     tbx_operations_free(self->context.operations);
     tbx_registry_unref(self->context.registry);
     g_object_unref(self->closing);
@@ -215,6 +247,13 @@ static TbxLocalVm *find_vm(LocalDriver *self, const char *name, GTask *task)
     g_task_return_error(task, tbx_error_new("vm-not-found", NULL, "There is no VM %s", name));
     g_object_unref(task);
     return NULL;
+}
+
+/* The same, asking only. */
+static gboolean has_vm(LocalDriver *self, const char *name)
+{
+    return tbx_registry_find_name(self->context.registry, name) != NULL ||
+           g_hash_table_contains(self->vms, name);
 }
 
 static void return_record(GTask *task, TbxVmRecord *record)
@@ -364,15 +403,49 @@ static void local_vm_update(TbxDriver *driver, const char *name, TbxVmSpec *spec
         tbx_local_vm_update(vm, spec, task);
 }
 
-static void local_vm_begin(TbxDriver *driver, const char *name, TenboxVmAction action,
-                           const TbxActionOptions *options, GTask *task)
+/* What is in the trash can only be removed from it. TRUE: @task has been answered. */
+static gboolean purge_from_trash(LocalDriver *self, const char *name, TenboxVmAction action,
+                                 const TbxActionOptions *options, GTask *task)
 {
-    TbxLocalVm *found = find_vm(local_of(driver), name, task);
-    G_GNUC_UNUSED g_autoptr(TbxDriver) held = tbx_driver_ref(driver);
-    g_autoptr(TbxLocalVm) vm = NULL;
     TbxOperationRecord *record;
     GError *error = NULL;
 
+    if (action != TENBOX_VM_ACTION_DELETE || !options->purge || has_vm(self, name) ||
+        !tbx_trash_has(self->context.trash, name))
+        return FALSE;
+    record = tbx_trash_purge(self->context.trash, name, &error);
+    if (record != NULL)
+        g_task_return_pointer(task, record, (GDestroyNotify)tbx_operation_record_unref);
+    else
+        g_task_return_error(task, error);
+    g_object_unref(task);
+    return TRUE;
+}
+
+static void local_vm_list_deleted(TbxDriver *driver, GTask *task)
+{
+    g_task_return_pointer(task, tbx_trash_list(local_of(driver)->context.trash),
+                          (GDestroyNotify)g_ptr_array_unref);
+    g_object_unref(task);
+}
+
+static void local_vm_undelete(TbxDriver *driver, const char *vm, const char *name, GTask *task)
+{
+    tbx_trash_undelete(local_of(driver)->context.trash, vm, name, task);
+}
+
+static void local_vm_begin(TbxDriver *driver, const char *name, TenboxVmAction action,
+                           const TbxActionOptions *options, GTask *task)
+{
+    G_GNUC_UNUSED g_autoptr(TbxDriver) held = tbx_driver_ref(driver);
+    g_autoptr(TbxLocalVm) vm = NULL;
+    TbxLocalVm *found;
+    TbxOperationRecord *record;
+    GError *error = NULL;
+
+    if (purge_from_trash(local_of(driver), name, action, options, task))
+        return;
+    found = find_vm(local_of(driver), name, task);
     if (found == NULL)
         return;
     /* Who hears of the action may drop the driver, and events of it may remove the VM. */
@@ -584,6 +657,8 @@ static const TbxDriverOps local_ops = {
     .vm_create = local_vm_create,
     .vm_update = local_vm_update,
     .vm_begin = local_vm_begin,
+    .vm_list_deleted = local_vm_list_deleted,
+    .vm_undelete = local_vm_undelete,
     .operation_list = local_operation_list,
     .operation_get = local_operation_get,
     .operation_cancel = local_operation_cancel,
@@ -601,13 +676,14 @@ static void drop_vm(gpointer vm)
 }
 
 TbxDriver *tbx_local_driver_new(const char *uri, const char *data_folder, const char *served_at,
-                                TbxEventSink *events, GError **error)
+                                gint64 trash_days, TbxEventSink *events, GError **error)
 {
     LocalDriver *self = g_new0(LocalDriver, 1);
 
     tbx_driver_init(&self->base, &local_ops, uri, events);
     self->data_folder = g_strdup(data_folder);
     self->served_at = g_strdup(served_at);
+    self->trash_days = trash_days;
     self->vms = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, drop_vm);
     self->closing = g_cancellable_new();
     self->context = (TbxLocalContext){

@@ -7,6 +7,7 @@
  *     DATA/vms/<uuid>/{kernel,initrd}
  *     DATA/vms/<uuid>/run/          control.sock, state.json, console.position
  *     DATA/vms/<uuid>/logs/         console.log, runtime.log
+ *     DATA/trash/<uuid>/            a VM that was deleted and can be had back; trash.json says when
  *     DATA/vms/.new-<uuid>          a VM that is being made
  *     DATA/vms/.old-<uuid>          a VM that is being removed
  *
@@ -20,6 +21,8 @@ G_BEGIN_DECLS
 
 #define TBX_PATH_LOCK             "lock"
 #define TBX_PATH_VMS              "vms"
+#define TBX_PATH_TRASH            "trash"
+#define TBX_PATH_TRASH_JSON       "trash.json"
 #define TBX_PATH_VM_JSON          "vm.json"
 #define TBX_PATH_KERNEL           "kernel"
 #define TBX_PATH_INITRD           "initrd"

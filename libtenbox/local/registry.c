@@ -21,6 +21,7 @@
 /* A new kernel or initrd in the making. */
 #define KERNEL_TEMPORARY ".kernel.tmp"
 #define INITRD_TEMPORARY ".initrd.tmp"
+#define NOTE_SIZE_MAX    4096
 
 struct _TbxRegistry {
     gatomicrefcount references; /* atomic */
@@ -98,28 +99,30 @@ static int compare_ids(gconstpointer a, gconstpointer b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Removes the folder @name of ours if it is one that a crash left. */
-static void remove_leftover(TbxRegistry *self, const char *name)
+/* Removes what is called @name in the folder @folder_fd (@where) if it is one that a crash left. */
+static void remove_leftover(TbxRegistry *self, int folder_fd, const char *where, const char *name)
 {
     g_autoptr(GError) error = NULL;
 
     if (!g_str_has_prefix(name, TBX_PATH_NEW_PREFIX) &&
         !g_str_has_prefix(name, TBX_PATH_OLD_PREFIX))
         return;
-    if (!tbx_folder_remove_at(self->vms_fd, name, &error))
-        g_warning("%s/vms/%s: %s", self->folder, name, error->message);
+    if (!tbx_folder_remove_at(folder_fd, name, &error))
+        g_warning("%s/%s/%s: %s", self->folder, where, name, error->message);
 }
 
-GPtrArray *tbx_registry_list_ids(TbxRegistry *self, GError **error)
+/* The ids of the VMs in the folder @folder_fd, which is called @where. */
+static GPtrArray *list_folder(TbxRegistry *self, int folder_fd, const char *where, GError **error)
 {
     g_autoptr(GPtrArray) ids = g_ptr_array_new_with_free_func(g_free);
     g_autoptr(GPtrArray) others = g_ptr_array_new_with_free_func(g_free);
-    int duplicate = fcntl(self->vms_fd, F_DUPFD_CLOEXEC, 3);
+    int duplicate = fcntl(folder_fd, F_DUPFD_CLOEXEC, 3);
     DIR *folder = duplicate >= 0 ? fdopendir(duplicate) : NULL;
     const struct dirent *entry;
 
     if (folder == NULL) {
-        tbx_errno_set(error, errno, NULL, "The folder %s/vms could not be read", self->folder);
+        tbx_errno_set(error, errno, NULL, "The folder %s/%s could not be read", self->folder,
+                      where);
         tbx_fd_close(&duplicate);
         return NULL;
     }
@@ -128,15 +131,22 @@ GPtrArray *tbx_registry_list_ids(TbxRegistry *self, GError **error)
         g_ptr_array_add(tbx_vm_id_is_valid(entry->d_name) ? ids : others, g_strdup(entry->d_name));
     closedir(folder);
     for (guint i = 0; i < others->len; i++)
-        remove_leftover(self, g_ptr_array_index(others, i));
+        remove_leftover(self, folder_fd, where, g_ptr_array_index(others, i));
     g_ptr_array_sort(ids, compare_ids);
     return g_steal_pointer(&ids);
+}
+
+GPtrArray *tbx_registry_list_ids(TbxRegistry *self, GError **error)
+{
+    return list_folder(self, self->vms_fd, TBX_PATH_VMS, error);
 }
 
 static void remove_temporaries(int vm_folder_fd)
 {
     (void)unlinkat(vm_folder_fd, KERNEL_TEMPORARY, 0);
     (void)unlinkat(vm_folder_fd, INITRD_TEMPORARY, 0);
+    /* Of a deletion that was not carried out, or of one that was undone. */
+    (void)unlinkat(vm_folder_fd, TBX_PATH_TRASH_JSON, 0);
 }
 
 int tbx_registry_open_vm_folder(TbxRegistry *self, const char *id, GError **error)
@@ -198,6 +208,7 @@ typedef struct {
     char *kernel_path;
     char *initrd_path;
     int vm_folder_fd;
+    GBytes *content; /* nullable: of a file */
 } Job;
 
 static void job_free(Job *job)
@@ -209,6 +220,7 @@ static void job_free(Job *job)
     g_free(job->kernel_path);
     g_free(job->initrd_path);
     tbx_fd_close(&job->vm_folder_fd);
+    g_clear_pointer(&job->content, g_bytes_unref);
     g_free(job);
 }
 
@@ -394,22 +406,22 @@ gboolean tbx_registry_remove_initrd_finish(GAsyncResult *result, GError **error)
     return g_task_propagate_boolean(G_TASK(result), error);
 }
 
-static gboolean delete_folder(Job *job, GError **error)
+/* Takes the VM's folder out of @parent_fd, which is called @where, then removes it. */
+static gboolean remove_vm_folder(Job *job, int parent_fd, const char *where, GError **error)
 {
-    int vms_fd = job->registry->vms_fd;
     g_autofree char *old = g_strconcat(TBX_PATH_OLD_PREFIX, job->id, NULL);
     g_autoptr(GError) leftover = NULL;
 
     /* What an earlier attempt left would be in the way. */
-    if (!tbx_folder_remove_at(vms_fd, old, error))
+    if (!tbx_folder_remove_at(parent_fd, old, error))
         return FALSE;
-    if (renameat(vms_fd, job->id, vms_fd, old) < 0) {
+    if (renameat(parent_fd, job->id, parent_fd, old) < 0) {
         tbx_errno_set(error, errno, NULL, "The folder of the VM could not be renamed");
         return FALSE;
     }
-    (void)tbx_folder_sync(vms_fd, NULL);
-    if (!tbx_folder_remove_at(vms_fd, old, &leftover))
-        g_warning("%s/vms/%s: %s", job->registry->folder, old, leftover->message);
+    (void)tbx_folder_sync(parent_fd, NULL);
+    if (!tbx_folder_remove_at(parent_fd, old, &leftover))
+        g_warning("%s/%s/%s: %s", job->registry->folder, where, old, leftover->message);
     return TRUE;
 }
 
@@ -418,7 +430,7 @@ static void delete_thread(GTask *task, gpointer source, gpointer task_data,
 {
     GError *error = NULL;
 
-    (void)delete_folder(task_data, &error);
+    (void)remove_vm_folder(task_data, ((Job *)task_data)->registry->vms_fd, TBX_PATH_VMS, &error);
     return_result(task, task_data, error);
 }
 
@@ -432,6 +444,182 @@ gboolean tbx_registry_delete_finish(GAsyncResult *result, GError **error)
 {
     return g_task_propagate_boolean(G_TASK(result), error);
 }
+
+/* ---- the trash ------------------------------------------------------------------------------- */
+
+/* Made when it is needed first: a full disk must not keep a daemon from starting. */
+static int open_trash(TbxRegistry *self, GError **error)
+{
+    if (!tbx_folder_make_at(self->folder_fd, TBX_PATH_TRASH, 0700, error))
+        return -1;
+    return tbx_folder_open_at(self->folder_fd, TBX_PATH_TRASH, error);
+}
+
+GPtrArray *tbx_registry_list_deleted(TbxRegistry *self, GError **error)
+{
+    TBX_AUTO_FD trash_fd = -1;
+
+    if (faccessat(self->folder_fd, TBX_PATH_TRASH, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+        return g_ptr_array_new_with_free_func(g_free);
+    trash_fd = tbx_folder_open_at(self->folder_fd, TBX_PATH_TRASH, error);
+    return trash_fd >= 0 ? list_folder(self, trash_fd, TBX_PATH_TRASH, error) : NULL;
+}
+
+char *tbx_registry_load_deleted(TbxRegistry *self, const char *id, TbxVmDefinition **ret_definition,
+                                gsize *ret_length, GError **error)
+{
+    TBX_AUTO_FD trash_fd = tbx_folder_open_at(self->folder_fd, TBX_PATH_TRASH, error);
+    TBX_AUTO_FD fd = trash_fd >= 0 ? tbx_folder_open_at(trash_fd, id, error) : -1;
+
+    if (fd < 0)
+        return NULL;
+    *ret_definition = tbx_registry_load(fd, error);
+    return tbx_file_read_at(fd, TBX_PATH_TRASH_JSON, NOTE_SIZE_MAX, ret_length, NULL);
+}
+
+/* The VM's folder from one parent to the other, durably: first where it comes to. */
+static gboolean move_folder(const char *id, int from_fd, int to_fd, GError **error)
+{
+    if (faccessat(to_fd, id, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+        tbx_error_set(error, "vm-exists", NULL, "There is another VM of the id %s there", id);
+        return FALSE;
+    }
+    if (renameat(from_fd, id, to_fd, id) < 0) {
+        tbx_errno_set(error, errno, NULL, "The folder of the VM could not be moved");
+        return FALSE;
+    }
+    (void)tbx_folder_sync(to_fd, NULL);
+    (void)tbx_folder_sync(from_fd, NULL);
+    return TRUE;
+}
+
+static gboolean replace_file(int parent_fd, const char *id, const char *name, GBytes *content,
+                             GError **error)
+{
+    TBX_AUTO_FD fd = tbx_folder_open_at(parent_fd, id, error);
+    gsize length;
+    const void *data = g_bytes_get_data(content, &length);
+
+    return fd >= 0 && tbx_file_replace_at(fd, name, data, length, 0600, error);
+}
+
+static void trash_thread(GTask *task, gpointer source, gpointer task_data,
+                         GCancellable *cancellable)
+{
+    Job *job = task_data;
+    TbxRegistry *registry = job->registry;
+    GError *error = NULL;
+    TBX_AUTO_FD trash_fd = open_trash(registry, &error);
+
+    if (trash_fd >= 0) {
+        g_autoptr(GError) unnoted = NULL;
+
+        /* Without a note its time begins when the trash is read next. */
+        if (!replace_file(registry->vms_fd, job->id, TBX_PATH_TRASH_JSON, job->content, &unnoted))
+            g_info("%s/vms/%s: %s", registry->folder, job->id, unnoted->message);
+        (void)move_folder(job->id, registry->vms_fd, trash_fd, &error);
+    }
+    return_result(task, job, error);
+}
+
+void tbx_registry_trash_async(TbxRegistry *self, const char *id, GBytes *note,
+                              GAsyncReadyCallback callback, gpointer user_data)
+{
+    Job *job = job_new(self, id, NULL, NULL, NULL);
+
+    job->content = g_bytes_ref(note);
+    run_job(job, trash_thread, NULL, callback, user_data);
+}
+
+gboolean tbx_registry_trash_finish(GAsyncResult *result, GError **error)
+{
+    return g_task_propagate_boolean(G_TASK(result), error);
+}
+
+static void undelete_thread(GTask *task, gpointer source, gpointer task_data,
+                            GCancellable *cancellable)
+{
+    Job *job = task_data;
+    TbxRegistry *registry = job->registry;
+    GError *error = NULL;
+    TBX_AUTO_FD trash_fd = open_trash(registry, &error);
+
+    if (trash_fd >= 0 &&
+        (job->content == NULL ||
+         replace_file(trash_fd, job->id, TBX_PATH_VM_JSON, job->content, &error)) &&
+        move_folder(job->id, trash_fd, registry->vms_fd, &error)) {
+        TBX_AUTO_FD fd = tbx_folder_open_at(registry->vms_fd, job->id, NULL);
+
+        if (fd >= 0)
+            (void)unlinkat(fd, TBX_PATH_TRASH_JSON, 0);
+    }
+    return_result(task, job, error);
+}
+
+void tbx_registry_undelete_async(TbxRegistry *self, const char *id, GBytes *vm_json,
+                                 GAsyncReadyCallback callback, gpointer user_data)
+{
+    Job *job = job_new(self, id, NULL, NULL, NULL);
+
+    job->content = vm_json != NULL ? g_bytes_ref(vm_json) : NULL;
+    run_job(job, undelete_thread, NULL, callback, user_data);
+}
+
+gboolean tbx_registry_undelete_finish(GAsyncResult *result, GError **error)
+{
+    return g_task_propagate_boolean(G_TASK(result), error);
+}
+
+static void save_note_thread(GTask *task, gpointer source, gpointer task_data,
+                             GCancellable *cancellable)
+{
+    Job *job = task_data;
+    GError *error = NULL;
+    TBX_AUTO_FD trash_fd = open_trash(job->registry, &error);
+
+    if (trash_fd >= 0)
+        (void)replace_file(trash_fd, job->id, TBX_PATH_TRASH_JSON, job->content, &error);
+    return_result(task, job, error);
+}
+
+void tbx_registry_save_note_async(TbxRegistry *self, const char *id, GBytes *note,
+                                  GAsyncReadyCallback callback, gpointer user_data)
+{
+    Job *job = job_new(self, id, NULL, NULL, NULL);
+
+    job->content = g_bytes_ref(note);
+    run_job(job, save_note_thread, NULL, callback, user_data);
+}
+
+gboolean tbx_registry_save_note_finish(GAsyncResult *result, GError **error)
+{
+    return g_task_propagate_boolean(G_TASK(result), error);
+}
+
+static void purge_thread(GTask *task, gpointer source, gpointer task_data,
+                         GCancellable *cancellable)
+{
+    Job *job = task_data;
+    GError *error = NULL;
+    TBX_AUTO_FD trash_fd = open_trash(job->registry, &error);
+
+    if (trash_fd >= 0)
+        (void)remove_vm_folder(job, trash_fd, TBX_PATH_TRASH, &error);
+    return_result(task, job, error);
+}
+
+void tbx_registry_purge_async(TbxRegistry *self, const char *id, GAsyncReadyCallback callback,
+                              gpointer user_data)
+{
+    run_job(job_new(self, id, NULL, NULL, NULL), purge_thread, NULL, callback, user_data);
+}
+
+gboolean tbx_registry_purge_finish(GAsyncResult *result, GError **error)
+{
+    return g_task_propagate_boolean(G_TASK(result), error);
+}
+
+/* ---- the disk -------------------------------------------------------------------------------- */
 
 gint64 tbx_registry_get_free_mb(TbxRegistry *self)
 {

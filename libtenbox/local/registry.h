@@ -97,6 +97,41 @@ void tbx_registry_remove_initrd_async(TbxRegistry *self, int vm_folder_fd,
                                       GAsyncReadyCallback callback, gpointer user_data);
 gboolean tbx_registry_remove_initrd_finish(GAsyncResult *result, GError **error);
 
+/* ---- the trash; see trash.h ---------------------------------------------------------------- */
+
+/* (transfer full): ids of the VMs in it, sorted. Removes what crashes left. */
+GPtrArray *tbx_registry_list_deleted(TbxRegistry *self, GError **error);
+
+/* Reads the VM @id of the trash: *@ret_definition (transfer full) stays NULL, with @error set, when its
+ * vm.json cannot be used. Returns (transfer full) (nullable): its trash.json, of *@ret_length bytes. */
+char *tbx_registry_load_deleted(TbxRegistry *self, const char *id, TbxVmDefinition **ret_definition,
+                                gsize *ret_length, GError **error);
+
+/**
+ * tbx_registry_trash_async:
+ * @note: what its trash.json shall say
+ *
+ * Moves a VM's folder into the trash. A disk that is too full for the note is no reason to fail.
+ */
+void tbx_registry_trash_async(TbxRegistry *self, const char *id, GBytes *note,
+                              GAsyncReadyCallback callback, gpointer user_data);
+gboolean tbx_registry_trash_finish(GAsyncResult *result, GError **error);
+
+/* Moves it back; first its vm.json is replaced by @vm_json, if that is given. */
+void tbx_registry_undelete_async(TbxRegistry *self, const char *id, GBytes *vm_json,
+                                 GAsyncReadyCallback callback, gpointer user_data);
+gboolean tbx_registry_undelete_finish(GAsyncResult *result, GError **error);
+
+/* Replaces the trash.json of a VM in the trash. */
+void tbx_registry_save_note_async(TbxRegistry *self, const char *id, GBytes *note,
+                                  GAsyncReadyCallback callback, gpointer user_data);
+gboolean tbx_registry_save_note_finish(GAsyncResult *result, GError **error);
+
+/* As tbx_registry_delete_async(), for a VM in the trash. */
+void tbx_registry_purge_async(TbxRegistry *self, const char *id, GAsyncReadyCallback callback,
+                              gpointer user_data);
+gboolean tbx_registry_purge_finish(GAsyncResult *result, GError **error);
+
 /* Removes a VM's folder. When it fails the VM is still there; what cannot be removed after the rename is
  * left for the next opening. */
 void tbx_registry_delete_async(TbxRegistry *self, const char *id, GAsyncReadyCallback callback,

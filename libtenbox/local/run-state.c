@@ -7,13 +7,13 @@
 #include <unistd.h>
 
 #include "libtenbox/local/policy.h"
+#include "libtenbox/local/host.h"
 #include "libtenbox/wire/json-guard.h"
 #include "libtenbox/wire/wire-error.h"
 
 /* Far beyond what anybody will count. */
 #define RESTART_COUNT_MAX 1000000000
 #define TIME_MAX          (G_GINT64_CONSTANT(253402300799) * G_USEC_PER_SEC)
-#define BOOT_ID_FILE      "/proc/sys/kernel/random/boot_id"
 /* Fields of /proc/PID/stat behind the name, counted from the state: proc(5) numbers minus three. */
 #define STAT_USER_TIME    11
 #define STAT_SYSTEM_TIME  12
@@ -306,21 +306,11 @@ static gboolean read_stat(gint64 pid, gint64 fields[STAT_FIELDS])
     return TRUE;
 }
 
-static gboolean read_boot_id(char *ret_id, gsize size)
-{
-    g_autofree char *text = NULL;
-
-    if (!g_file_get_contents(BOOT_ID_FILE, &text, NULL, NULL))
-        return FALSE;
-    g_strlcpy(ret_id, g_strchomp(text), size);
-    return TRUE;
-}
-
 char *tbx_boot_id_read(void)
 {
     char boot_id[sizeof(((TbxProcessIdentity *)NULL)->boot_id)] = "";
 
-    (void)read_boot_id(boot_id, sizeof(boot_id));
+    (void)tbx_host_read_boot_id(boot_id, sizeof(boot_id));
     return g_strdup(boot_id);
 }
 
@@ -329,7 +319,8 @@ gboolean tbx_process_identity_read(gint64 pid, TbxProcessIdentity *ret_identity)
     TbxProcessIdentity identity = {.pid = pid};
     gint64 fields[STAT_FIELDS];
 
-    if (!read_stat(pid, fields) || !read_boot_id(identity.boot_id, sizeof(identity.boot_id)))
+    if (!read_stat(pid, fields) ||
+        !tbx_host_read_boot_id(identity.boot_id, sizeof(identity.boot_id)))
         return FALSE;
     identity.start_time = fields[STAT_START_TIME];
     *ret_identity = identity;
@@ -340,7 +331,8 @@ gboolean tbx_process_identity_is_of_this_boot(const TbxProcessIdentity *identity
 {
     char boot_id[sizeof(identity->boot_id)];
 
-    return read_boot_id(boot_id, sizeof(boot_id)) && g_str_equal(boot_id, identity->boot_id);
+    return tbx_host_read_boot_id(boot_id, sizeof(boot_id)) &&
+           g_str_equal(boot_id, identity->boot_id);
 }
 
 gboolean tbx_process_identity_is_present(const TbxProcessIdentity *identity)

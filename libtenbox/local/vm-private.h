@@ -42,6 +42,7 @@ typedef struct {
     TbxVerbPhase phase;
     guint token;          /* of this action; replies to an earlier one are not for it */
     gint64 timeout;       /* seconds that a guest gets to switch itself off */
+    gboolean purge;       /* delete: for good */
     gboolean is_accepted; /* the runtime's reply to the request has come */
     gboolean is_cancelled;
     GSource *timer;

@@ -10,7 +10,7 @@
  *   reset     RESETTING … the machine was rebuilt; of a VM that starts: LAUNCHING first
  *   pause     PAUSING … the vCPUs have parked
  *   resume    RESUMING … they run
- *   delete    [POWERING_OFF → KILLING …] REMOVING … the folder is gone
+ *   delete    [POWERING_OFF → KILLING …] REMOVING … the folder is in the trash, or gone
  *
  * A forced stop, a reset and a forced delete take the VM over from whatever is under way: the steps of
  * the old action are forgotten (its token changes, so late replies find nobody), the process stays.
@@ -282,15 +282,55 @@ static void on_removed(GObject *source, GAsyncResult *result, gpointer user_data
         return;
     }
     vm->context->removed(vm, vm->context->driver);
+    if (!vm->context->is_closed) {
+        g_autoptr(TbxVmRecord) purged = tbx_vm_record_copy(vm->record);
+
+        purged->deleted_at = g_get_real_time();
+        tbx_vm_record_clear_operation(purged);
+        vm->context->emit(TBX_EVENT_VM_PURGED, purged, vm->context->driver);
+    }
     if (vm->verb.operation != NULL)
         tbx_verb_end(vm, NULL);
 }
 
+static void on_trashed(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(TbxHeldVm) vm = user_data;
+    GError *error = NULL;
+
+    if (!tbx_registry_trash_finish(result, &error)) {
+        if (vm->verb.operation != NULL)
+            tbx_verb_end(vm, tbx_error_wrap(error, NULL, "The VM could not be deleted"));
+        else
+            g_clear_error(&error);
+        return;
+    }
+    if (!vm->context->is_closed) {
+        tbx_trash_add(vm->context->trash, vm->record);
+        /* Its last document here is no older than the one of the trash. */
+        tbx_local_vm_set_generation(vm, vm->record->generation);
+    }
+    vm->context->removed(vm, vm->context->driver);
+    if (vm->verb.operation != NULL)
+        tbx_verb_end(vm, NULL);
+}
+
+/* The folder goes; takes the reference. */
+static void remove_folder(TbxHeldVm *vm)
+{
+    g_autoptr(GBytes) note = NULL;
+
+    if (vm->verb.purge || vm->context->is_closed || !tbx_trash_is_on(vm->context->trash)) {
+        tbx_registry_delete_async(vm->context->registry, vm->id, on_removed, vm);
+        return;
+    }
+    note = tbx_trash_new_note();
+    tbx_registry_trash_async(vm->context->registry, vm->id, note, on_trashed, vm);
+}
+
 static void on_definition_flushed(GObject *source, GAsyncResult *result, gpointer user_data)
 {
-    TbxHeldVm *vm = user_data;
-
-    tbx_registry_delete_async(vm->context->registry, vm->id, on_removed, vm);
+    remove_folder(user_data);
 }
 
 static void on_state_flushed(GObject *source, GAsyncResult *result, gpointer user_data)
@@ -308,7 +348,7 @@ static void remove_vm(TbxLocalVm *vm)
     if (vm->state_writer != NULL)
         tbx_file_writer_flush_async(vm->state_writer, on_state_flushed, vm);
     else
-        tbx_registry_delete_async(vm->context->registry, vm->id, on_removed, vm);
+        remove_folder(vm);
 }
 
 /* ---- beginnings --------------------------------------------------------------------------- */
@@ -466,6 +506,7 @@ TbxOperationRecord *tbx_local_vm_begin(TbxLocalVm *self, TenboxVmAction action,
     id = g_strdup(tbx_operation_get_id(operation));
     tbx_life_on_verb(self, action, is_automatic);
     self->verb.action = action;
+    self->verb.purge = options->purge;
     self->verb.timeout = options->timeout >= 0      ? options->timeout
                          : self->definition != NULL ? self->definition->stop_timeout
                                                     : TBX_STOP_TIMEOUT_DEFAULT;

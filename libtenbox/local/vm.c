@@ -17,44 +17,11 @@
 /* The document without generation. */
 static TbxVmRecord *make_record(TbxLocalVm *self)
 {
-    const TbxVmDefinition *definition = self->definition;
     TbxVmRecord *record = tbx_vm_record_new();
     TbxOperation *operation = tbx_operations_get_current(self->context->operations, self->id);
 
-    record->id = g_strdup(self->id);
+    tbx_vm_definition_describe(self->definition, self->id, self->broken, record);
     record->state = (int)self->state.value;
-    if (definition != NULL) {
-        record->name = g_strdup(definition->name);
-        record->memory_mb = definition->memory_mb;
-        record->cpu_count = definition->cpu_count;
-        record->cmdline = g_strdup(definition->cmdline);
-        record->kernel = g_strdup(definition->kernel);
-        record->initrd = g_strdup(definition->initrd);
-        record->description = g_strdup(definition->description);
-        record->labels = g_hash_table_ref(definition->labels);
-        record->notes = g_strdup(definition->notes);
-        record->autostart = definition->autostart;
-        record->autostart_delay = definition->autostart_delay;
-        record->start_order = definition->start_order;
-        record->restart_policy = (int)definition->restart_policy;
-        record->stop_timeout = definition->stop_timeout;
-        record->created_at = definition->creation_time * G_USEC_PER_SEC;
-        record->last_boot_time = definition->last_boot_time * G_USEC_PER_SEC;
-        record->etag = tbx_vm_definition_make_etag(definition);
-    } else {
-        /* A VM whose vm.json cannot be used still has an id, an error, and a way out: delete. */
-        record->name = g_strdup_printf("broken-%.8s", self->id);
-        record->memory_mb = TBX_VM_MEMORY_MB_MIN;
-        record->cpu_count = 1;
-        record->cmdline = g_strdup("");
-        record->kernel = g_strdup("");
-        record->description = g_strdup("");
-        record->notes = g_strdup("");
-        record->start_order = TBX_START_ORDER_DEFAULT;
-        record->restart_policy = TENBOX_RESTART_POLICY_NO;
-        record->stop_timeout = TBX_STOP_TIMEOUT_DEFAULT;
-        record->broken = tbx_vm_problem_new(self->broken);
-    }
     record->last_error = tbx_vm_problem_copy(self->last_error);
     if (self->process != NULL)
         record->pending = tbx_run_config_compare(self->run_config, self->next_config);
@@ -631,6 +598,15 @@ gboolean tbx_local_vm_load_state(TbxLocalVm *self)
     self->run_config = g_steal_pointer(&state->config);
     self->is_adopting = TRUE;
     return TRUE;
+}
+
+void tbx_local_vm_set_generation(TbxLocalVm *self, gint64 generation)
+{
+    TbxVmRecord *record = make_record(self);
+
+    record->generation = generation + 1;
+    tbx_vm_record_unref(self->record);
+    self->record = record;
 }
 
 const char *tbx_local_vm_get_id(TbxLocalVm *self)

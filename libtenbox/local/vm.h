@@ -15,6 +15,7 @@
 #include "libtenbox/local/console.h"
 #include "libtenbox/local/operations.h"
 #include "libtenbox/local/registry.h"
+#include "libtenbox/local/trash.h"
 
 G_BEGIN_DECLS
 
@@ -25,6 +26,7 @@ typedef struct {
     TbxDriver *driver; /* for references that keep it while a callback runs */
     TbxRegistry *registry;
     TbxOperations *operations;
+    TbxTrash *trash;    /* from the opening on */
     gboolean is_closed; /* no events any more */
     gboolean is_alive;  /* VMs are restarted by themselves; see tbx_local_vm_begin_life() */
     void (*emit)(const char *type, TbxVmRecord *vm, TbxDriver *driver);
@@ -57,6 +59,9 @@ gboolean tbx_local_vm_load_state(TbxLocalVm *self);
 /* The driver is closing: lets go of the process, ends streams. A process whose guest has not begun is
  * ended with it. */
 void tbx_local_vm_close(TbxLocalVm *self);
+
+/* Its next document is newer than one of @generation; for one whose document nobody has seen. */
+void tbx_local_vm_set_generation(TbxLocalVm *self, gint64 generation);
 
 const char *tbx_local_vm_get_id(TbxLocalVm *self);
 /* (transfer none): the newest document. */

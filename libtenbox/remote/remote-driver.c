@@ -134,14 +134,10 @@ static void answer_plain_text(const TbxHttpAnswer *answer, GTask *task)
 }
 
 /* The objects of {"items": […]} through @decode. */
-static GPtrArray *parse_items(const TbxHttpAnswer *answer,
-                              gpointer (*decode)(JsonObject *object, GError **error),
-                              GDestroyNotify destroy, GError **error)
+static GPtrArray *decode_items(JsonObject *object,
+                               gpointer (*decode)(JsonObject *object, GError **error),
+                               GDestroyNotify destroy, GError **error)
 {
-    g_autoptr(JsonObject) object = tbx_http_answer_parse(answer, error);
-    if (!object)
-        return NULL;
-
     JsonNode *node = json_object_get_member(object, "items");
     if (!node || !JSON_NODE_HOLDS_ARRAY(node)) {
         tbx_error_set(error, "protocol-error", "items", "the daemon's list has no items");
@@ -162,6 +158,16 @@ static GPtrArray *parse_items(const TbxHttpAnswer *answer,
         g_ptr_array_add(items, item);
     }
     return g_steal_pointer(&items);
+}
+
+/* The same of an answer. */
+static GPtrArray *parse_items(const TbxHttpAnswer *answer,
+                              gpointer (*decode)(JsonObject *object, GError **error),
+                              GDestroyNotify destroy, GError **error)
+{
+    g_autoptr(JsonObject) object = tbx_http_answer_parse(answer, error);
+
+    return object ? decode_items(object, decode, destroy, error) : NULL;
 }
 
 static gpointer decode_vm(JsonObject *object, GError **error)
@@ -197,12 +203,79 @@ static void answer_list(GPtrArray *items, GError *error, GTask *task)
         g_task_return_error(task, error);
 }
 
-static void answer_vm_list(const TbxHttpAnswer *answer, GTask *task)
-{
-    GError *error = NULL;
-    GPtrArray *items = parse_items(answer, decode_vm, free_vm, &error);
+/* A list that comes in pages, so that no answer is larger than what a client takes. */
+typedef struct {
+    RemoteDriver *driver; /* a reference */
+    const char *target;   /* static, with a query */
+    GPtrArray *items;     /* so far */
+    GTask *task;
+} Pages;
 
-    answer_list(items, error, task);
+static void pages_free(Pages *pages)
+{
+    g_ptr_array_unref(pages->items);
+    g_object_unref(pages->task);
+    tbx_driver_unref(&pages->driver->base);
+    g_free(pages);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Pages, pages_free)
+
+static void ask_page(Pages *pages, const char *token);
+
+/* The token of the next page; NULL when there is none. */
+static char *get_next(JsonObject *object)
+{
+    JsonNode *token = json_object_get_member(object, "next_page_token");
+
+    return token && json_node_get_value_type(token) == G_TYPE_STRING ? json_node_dup_string(token)
+                                                                     : NULL;
+}
+
+static void on_page(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(Pages) pages = user_data;
+    GError *error = NULL;
+    g_autoptr(TbxHttpAnswer) answer = g_task_propagate_pointer(G_TASK(result), &error);
+    g_autoptr(JsonObject) object = answer ? tbx_http_answer_parse(answer, &error) : NULL;
+    GPtrArray *items = object ? decode_items(object, decode_vm, free_vm, &error) : NULL;
+    g_autofree char *next = items ? get_next(object) : NULL;
+
+    if (!items) {
+        g_task_return_error(pages->task, error);
+        return;
+    }
+    gboolean is_empty = items->len == 0;
+    g_ptr_array_extend_and_steal(pages->items, items);
+    if (next && !is_empty)
+        ask_page(g_steal_pointer(&pages), next);
+    else
+        g_task_return_pointer(pages->task, g_ptr_array_ref(pages->items), free_array);
+}
+
+/* Takes @pages. */
+static void ask_page(Pages *pages, const char *token)
+{
+    g_autofree char *escaped = token ? g_uri_escape_string(token, NULL, FALSE) : NULL;
+    g_autofree char *target =
+        g_strconcat(pages->target, escaped ? "&page_token=" : "", escaped, NULL);
+    TbxHttpRequest request = {
+        .method = "GET", .target = target, .answer_seconds = TBX_HTTP_ANSWER_SECONDS};
+    GTask *inner = g_task_new(NULL, g_task_get_cancellable(pages->task), on_page, pages);
+
+    g_task_set_check_cancellable(inner, FALSE);
+    tbx_http_client_send(pages->driver->http, &request, inner);
+}
+
+/* @target: static, with a query */
+static void call_pages(TbxDriver *base, const char *target, GTask *task)
+{
+    Pages *pages = g_new0(Pages, 1);
+
+    pages->driver = (RemoteDriver *)tbx_driver_ref(base);
+    pages->target = target;
+    pages->items = g_ptr_array_new_with_free_func(free_vm);
+    pages->task = task;
+    ask_page(pages, NULL);
 }
 
 static void answer_operation_list(const TbxHttpAnswer *answer, GTask *task)
@@ -303,7 +376,26 @@ static void remote_system_stop_vms(TbxDriver *base, const TbxActionOptions *opti
 
 static void remote_vm_list(TbxDriver *base, GTask *task)
 {
-    call_get(base, "/v1/vms", TBX_HTTP_ANSWER_SECONDS, answer_vm_list, task);
+    call_pages(base, "/v1/vms?limit=500", task);
+}
+
+static void remote_vm_list_deleted(TbxDriver *base, GTask *task)
+{
+    call_pages(base, "/v1/vms?limit=500&deleted=true", task);
+}
+
+static void remote_vm_undelete(TbxDriver *base, const char *vm, const char *name, GTask *task)
+{
+    g_autofree char *target = vm_target(vm, ":undelete");
+    g_autoptr(JsonObject) body = json_object_new();
+    TbxHttpRequest request = {.method = "POST",
+                              .target = target,
+                              .body = body,
+                              .answer_seconds = TBX_HTTP_ANSWER_SECONDS};
+
+    if (name)
+        json_object_set_string_member(body, "name", name);
+    call_route(base, &request, answer_vm, task);
 }
 
 static void remote_vm_get(TbxDriver *base, const char *vm, GTask *task)
@@ -344,8 +436,10 @@ static void remote_vm_begin(TbxDriver *base, const char *vm, TenboxVmAction acti
                             const TbxActionOptions *options, GTask *task)
 {
     const gboolean is_delete = action == TENBOX_VM_ACTION_DELETE;
-    g_autofree char *target = is_delete ? vm_target(vm, "%s", options->force ? "?force=true" : "")
-                                        : vm_target(vm, ":%s", tenbox_vm_action_to_string(action));
+    g_autofree char *target = is_delete
+                                  ? vm_target(vm, "?force=%s%s", options->force ? "true" : "false",
+                                              options->purge ? "&purge=true" : "")
+                                  : vm_target(vm, ":%s", tenbox_vm_action_to_string(action));
     g_autoptr(JsonObject) body = tbx_action_options_to_json(action, options);
     TbxHttpRequest request = {.method = is_delete ? "DELETE" : "POST",
                               .target = target,
@@ -506,6 +600,8 @@ static const TbxDriverOps remote_ops = {
     .vm_create = remote_vm_create,
     .vm_update = remote_vm_update,
     .vm_begin = remote_vm_begin,
+    .vm_list_deleted = remote_vm_list_deleted,
+    .vm_undelete = remote_vm_undelete,
     .operation_list = remote_operation_list,
     .operation_get = remote_operation_get,
     .operation_cancel = remote_operation_cancel,

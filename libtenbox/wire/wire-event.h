@@ -22,6 +22,10 @@ G_BEGIN_DECLS
 #define TBX_EVENT_VM_RESTART        "vm.restart"    /* it ended, and is started again later */
 #define TBX_EVENT_VM_AUTOSTART      "vm.autostart"  /* it is being started since its host was */
 #define TBX_EVENT_HOST_REBOOTED     "host.rebooted" /* the host was restarted while the VM ran */
+/* A VM in the trash, which has deleted_at, is no VM of the list: "vm.deleted" follows on the first. */
+#define TBX_EVENT_VM_TRASHED        "vm.trashed"
+#define TBX_EVENT_VM_UNDELETED      "vm.undeleted"      /* it is in the list again */
+#define TBX_EVENT_VM_PURGED         "vm.purged"         /* its files are gone */
 #define TBX_EVENT_OPERATION_CHANGED "operation.changed" /* begun, got further, or ended */
 /* Not entries of the journal, but put among them for one follower; see driver/journal.h. Their sequence
  * is that of the last entry. */

@@ -114,6 +114,8 @@ static const TbxField vm_fields[] = {
     FIELD(TbxVmRecord, pending, TBX_FIELD_STRINGS, 0),
     {"broken", TBX_FIELD_OBJECT, TBX_FIELD_NULLABLE, G_STRUCT_OFFSET(TbxVmRecord, broken), NULL,
      &problem_type},
+    FIELD(TbxVmRecord, deleted_at, TBX_FIELD_TIME, TBX_FIELD_NULLABLE | TBX_FIELD_OPTIONAL),
+    FIELD(TbxVmRecord, purge_at, TBX_FIELD_TIME, TBX_FIELD_NULLABLE | TBX_FIELD_OPTIONAL),
     FIELD(TbxVmRecord, created_at, TBX_FIELD_TIME, TBX_FIELD_REQUIRED),
     FIELD(TbxVmRecord, last_boot_time, TBX_FIELD_TIME, TBX_FIELD_NULLABLE),
     FIELD(TbxVmRecord, started_at, TBX_FIELD_TIME, TBX_FIELD_NULLABLE),
@@ -211,6 +213,13 @@ TbxVmRecord *tbx_vm_record_copy(const TbxVmRecord *self)
 
     tbx_record_copy(&vm_type, self, copy);
     return copy;
+}
+
+void tbx_vm_record_clear_operation(TbxVmRecord *self)
+{
+    if (self->operation)
+        tbx_record_clear(&operation_type, self->operation);
+    g_clear_pointer(&self->operation, g_free);
 }
 
 gboolean tbx_vm_record_equal(const TbxVmRecord *a, const TbxVmRecord *b)
@@ -629,6 +638,10 @@ gboolean tbx_action_options_validate(TenboxVmAction action, const TbxActionOptio
     }
     if (options->force && action != TENBOX_VM_ACTION_STOP && action != TENBOX_VM_ACTION_DELETE) {
         tbx_error_set(error, "field-invalid", "force", "%s cannot be forced", word);
+        return FALSE;
+    }
+    if (options->purge && action != TENBOX_VM_ACTION_DELETE) {
+        tbx_error_set(error, "field-invalid", "purge", "%s has nothing to do with the trash", word);
         return FALSE;
     }
     if (options->timeout == -1)

@@ -86,6 +86,8 @@ struct _TbxVmRecord {
     /* Members whose value is another one than that of the process that runs; NULL: none. */
     char **pending;
     TbxVmProblem *broken; /* nullable: why vm.json cannot be used */
+    gint64 deleted_at;    /* of a VM in the trash; else 0 */
+    gint64 purge_at;      /* of a VM in the trash: when it is removed for good; else 0 */
     gint64 created_at;
     gint64 last_boot_time;        /* last start of a run, also after it ended; 0 = never */
     gint64 started_at;            /* 0 = does not run */
@@ -114,6 +116,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(TbxVmRecord, tbx_vm_record_unref)
 
 /* A deep copy, not shared: how the next document is made from the last. */
 TbxVmRecord *tbx_vm_record_copy(const TbxVmRecord *self);
+
+/* Nothing is being done to the VM any more; for one that is not shared yet. */
+void tbx_vm_record_clear_operation(TbxVmRecord *self);
 
 /* Whether two documents say the same, generation apart. */
 gboolean tbx_vm_record_equal(const TbxVmRecord *a, const TbxVmRecord *b);
@@ -208,6 +213,7 @@ gboolean tbx_vm_id_is_valid(const char *text);
 /* Options of an action: {"force","timeout"}. */
 typedef struct {
     gboolean force;
+    gboolean purge; /* delete: for good, not into the trash; no member of a body */
     gint64 timeout; /* seconds; -1 = the VM's stop_timeout */
 
     /* Beside the document, borrowed: */

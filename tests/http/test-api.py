@@ -603,6 +603,77 @@ def create_withdrawn():
 
 
 @TAP.test
+def trash():
+    """deleting, having back under the old name or another, purging; what is refused"""
+    with Api() as api:
+        vm = api.create("a", labels={"env": "test"})
+        equal(api.call("DELETE", "/v1/vms/{vm}", "a", query="?wait=60", status=200).json()["state"], "done")
+        equal(api.items(), [])
+        deleted = api.call("GET", "/v1/vms", query="?deleted=true", status=200).json()["items"]
+        equal([(item["id"], item["name"], item["labels"]) for item in deleted], [(vm["id"], "a", {"env": "test"})])
+        assert deleted[0]["deleted_at"] < deleted[0]["purge_at"], deleted
+        equal(api.call("GET", "/v1/vms", query="?deleted=true&label=env=other", status=200).json()["items"], [])
+        api.refused(404, "vm-not-found", None, "GET", "/v1/vms/{vm}", "a")
+        api.refused(404, "vm-not-found", None, "DELETE", "/v1/vms/{vm}", vm["id"])
+        undelete = "/v1/vms/{vm}:undelete"
+        api.create("a")
+        api.refused(409, "vm-exists", "name", "POST", undelete, vm["id"])
+        api.refused(422, "name-invalid", "name", "POST", undelete, vm["id"], body={"name": "1"})
+        api.refused(422, "field-unknown", None, "POST", undelete, vm["id"], body={"memory_mb": 64})
+        api.refused(422, "field-unknown", "force", "POST", undelete, vm["id"], body={"force": True})
+        api.refused(404, "vm-not-found", None, "POST", undelete, "b")
+        back = api.call("POST", undelete, vm["id"], body={"name": "b"}, status=200).json()
+        equal((back["id"], back["name"], back["state"], "deleted_at" in back), (vm["id"], "b", "stopped", False))
+        equal([item["name"] for item in api.items()], ["a", "b"])
+        for name in ["b", "a"]:
+            api.call("DELETE", "/v1/vms/{vm}", name, query="?wait=60", status=200)
+        equal(api.call("POST", undelete, "a", status=200).json()["name"], "a")
+        api.call("DELETE", "/v1/vms/{vm}", "b", query="?purge=true&wait=60", status=200)
+        api.call("DELETE", "/v1/vms/{vm}", "a", query="?purge=true&wait=60", status=200)
+        equal(api.call("GET", "/v1/vms", query="?deleted=true", status=200).json(),
+              {"items": [], "next_page_token": None})
+        for folder in ["vms", "trash"]:
+            equal(os.listdir(os.path.join(api.daemon.folder, "data", folder)), [])
+
+
+@TAP.test
+def filters():
+    """lists: by state, label and name, in pages that nothing shifts"""
+    with Api() as api:
+        for number in range(7):
+            api.create(f"vm-{number}", labels={"parity": "odd" if number % 2 else "even", f"n{number}": ""})
+        api.act("vm-3", "start")
+
+        def names(query):
+            answer = api.call("GET", "/v1/vms", query=query, status=200).json()
+            return [item["name"][3:] for item in answer["items"]], answer["next_page_token"]
+
+        for query, expected in [
+                ("?state=running", "3"), ("?state=stopped,crashed", "012456"), ("?label=parity=odd", "135"),
+                ("?label=parity", "0123456"), ("?label=parity=even&label=n4", "4"), ("?label=parity=", ""),
+                ("?name=vm-5", "5"), ("?name=vm-*&state=running", "3"), ("?name=VM-5", ""), ("?name=*-?", "0123456"),
+                ("?label=parity%3Dodd&state=stopped", "15"), ("?deleted=true", ""), ("?deleted=false", "0123456")]:
+            equal((query, "".join(names(query)[0])), (query, expected))
+        pages, token = [], None
+        while True:
+            page, token = names("?limit=3" + ("&page_token=" + urllib.parse.quote(token, safe="") if token else ""))
+            pages.append("".join(page))
+            if token is None:
+                break
+            if len(pages) == 1:
+                # The VM that the token is about goes, and one comes before it.
+                api.call("DELETE", "/v1/vms/{vm}", "vm-2", query="?wait=60", status=200)
+                api.create("vm-1a")
+        equal(pages, ["012", "345", "6"])
+        equal(names("?limit=7")[1], None)
+        for query, field in [("?state=asleep", "state"), ("?state=", "state"), ("?limit=0", "limit"),
+                             ("?limit=1001", "limit"), ("?deleted=maybe", "deleted"), ("?name=a&name=b", "name")]:
+            api.refused(422, "field-invalid", field, "GET", "/v1/vms", query=query)
+        api.refused(422, "field-unknown", "colour", "GET", "/v1/vms", query="?colour=red")
+        api.refused(422, "field-invalid", "label", "GET", "/v1/vms", query="?" + "&".join(["label=a"] * 17))
+
+
+@TAP.test
 def many():
     """100 VMs in one list, in order"""
     with Api() as api:

@@ -138,8 +138,8 @@ TbxDriver *harness_try_open(Harness *harness, GError **error)
 {
     g_autofree char *uri = g_strdup_printf("local://%s", harness->folder);
     TbxEventSink *sink = tbx_event_sink_new(&sink_handlers, harness);
-    TbxDriver *driver =
-        tbx_local_driver_new(uri, harness->folder, "unix:///test.sock", sink, error);
+    TbxDriver *driver = tbx_local_driver_new(uri, harness->folder, "unix:///test.sock",
+                                             harness->trash_days, sink, error);
     GTask *task = new_task(NULL);
 
     g_assert_nonnull(driver);
@@ -234,7 +234,7 @@ void harness_init(Harness *harness)
 {
     g_autofree char *root = test_make_folder();
 
-    *harness = (Harness){0};
+    *harness = (Harness){.trash_days = 7};
     g_setenv("TENBOX_RUNTIME", FAKE_RUNTIME, TRUE);
     g_setenv("TENBOX_KVM_DEVICE", "/dev/null", TRUE);
     harness->folder = g_build_filename(root, "data", NULL);

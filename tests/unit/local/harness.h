@@ -14,6 +14,7 @@ typedef struct {
     char *folder; /* the data folder */
     char *kernel; /* a file that passes for a kernel */
     char *initrd;
+    gint64 trash_days; /* of the next driver; 7 at first */
     TbxDriver *driver; /* NULL while closed */
     TbxEventSink *sink;
     GPtrArray *events; /* of TbxEventRecord, all since the driver was opened */

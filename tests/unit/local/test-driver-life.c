@@ -662,7 +662,7 @@ static void test_not_served(void)
     uri = g_strdup_printf("local://%s", harness.folder);
     sink = tbx_event_sink_new(&(TbxEventSinkHandlers){NULL, NULL}, NULL);
     tbx_event_sink_disconnect(sink);
-    driver = tbx_local_driver_new(uri, harness.folder, NULL, sink, NULL);
+    driver = tbx_local_driver_new(uri, harness.folder, NULL, 7, sink, NULL);
     task = new_task(NULL);
     tbx_driver_open(driver, task);
     g_assert_true(finish_boolean(task, NULL));

@@ -51,7 +51,7 @@ static void test_life(void)
     g_assert_cmpstr(events, ==,
                     "vm.created start:running starting running start:done "
                     "stop:running stopping stopped stop:done "
-                    "delete:running vm.deleted delete:done");
+                    "delete:running vm.trashed vm.deleted delete:done");
     harness_fini(&harness);
 }
 
