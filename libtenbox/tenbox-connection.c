@@ -81,7 +81,8 @@ static void forget_gone(TenboxConnection *self, const char *id, guint64 asked_at
 {
     const guint64 *told_at = g_hash_table_lookup(self->gone, id);
 
-    if (told_at && *told_at <= asked_at)
+    /* While there is a watch, an event says so. */
+    if (!self->driver->is_watching && told_at && *told_at <= asked_at)
         g_hash_table_remove(self->gone, id);
 }
 

@@ -358,10 +358,13 @@ void tbx_trash_undelete(TbxTrash *self, const char *vm, const char *name, GTask 
 {
     g_autoptr(GTask) owned = task;
     GError *error = NULL;
-    Entry *entry = take(self, vm, &error);
+    Entry *entry;
     g_autoptr(GBytes) vm_json = NULL;
     Step *step;
 
+    if (g_task_return_error_if_cancelled(task))
+        return;
+    entry = take(self, vm, &error);
     if (entry != NULL && entry->definition == NULL && name != NULL)
         tbx_error_set(
             &error, "vm-broken", "name",
@@ -375,6 +378,8 @@ void tbx_trash_undelete(TbxTrash *self, const char *vm, const char *name, GTask 
         g_task_return_error(task, error);
         return;
     }
+    /* From here on it is too late to withdraw. */
+    g_task_set_check_cancellable(task, FALSE);
     step = step_new(self, entry);
     step->task = g_steal_pointer(&owned);
     if (entry->definition != NULL) {

@@ -30,10 +30,14 @@
 #define ARCHITECTURE "x86_64"
 #endif
 
+/* How long deleted VMs would be kept. */
+#define TRASH_USEC (7 * 24 * 3600 * G_GINT64_CONSTANT(1000000))
+
 typedef struct {
     TbxDriver base;
     TbxTestContext context;
     GHashTable *vms;        /* id → TbxTestVm */
+    GHashTable *deleted;    /* the trash: id → TbxTestVm */
     GHashTable *names;      /* name → id, both of the VM's record or its own copy */
     GQueue calls;           /* of Call, those that wait */
     TbxOperation *stopping; /* nullable: the stop of all VMs */
@@ -208,12 +212,32 @@ static void on_operation_changed(TbxOperationRecord *record, gpointer user_data)
         stop_more(self);
 }
 
+/* (transfer full): the document of a VM in the trash, where time stands still. */
+static TbxVmRecord *describe_deleted(TbxTestVm *vm)
+{
+    TbxVmRecord *record = tbx_vm_record_copy(tbx_test_vm_get_record(vm));
+
+    tbx_vm_record_clear_operation(record);
+    record->state = TENBOX_VM_STATE_STOPPED;
+    record->deleted_at = g_get_real_time();
+    record->purge_at = record->deleted_at + TRASH_USEC;
+    return record;
+}
+
 static void on_vm_removed(TbxTestVm *vm, TbxDriver *driver)
 {
     TestDriver *self = test_of(driver);
     TbxVmRecord *record = tbx_test_vm_get_record(vm);
 
     g_hash_table_remove(self->names, record->name);
+    if (!tbx_test_vm_is_purged(vm)) {
+        g_autoptr(TbxVmRecord) deleted = NULL;
+
+        g_hash_table_insert(self->deleted, g_strdup(record->id), tbx_test_vm_ref(vm));
+        deleted = describe_deleted(vm);
+        if (!self->context.is_closed)
+            emit_vm(TBX_EVENT_VM_TRASHED, deleted, driver);
+    }
     if (!self->context.is_closed)
         emit_vm(TBX_EVENT_VM_DELETED, record, driver);
     g_hash_table_remove(self->vms, tbx_test_vm_get_id(vm));
@@ -302,6 +326,7 @@ static void test_free(TbxDriver *driver)
 
     g_hash_table_unref(self->vms);
     g_hash_table_unref(self->names);
+    g_hash_table_unref(self->deleted);
     g_hash_table_unref(self->stop_tried);
     tbx_operations_free(self->context.operations);
     tbx_test_script_unref(self->context.script);
@@ -335,6 +360,24 @@ static void test_vm_list(TbxDriver *driver, GTask *task)
     call_begin(call_new(driver, task, "vm-list", run_vm_list));
 }
 
+static void run_vm_list_deleted(Call *call)
+{
+    GPtrArray *list = g_ptr_array_new_with_free_func((GDestroyNotify)tbx_vm_record_unref);
+    GHashTableIter iter;
+    gpointer vm;
+
+    g_hash_table_iter_init(&iter, call->driver->deleted);
+    while (g_hash_table_iter_next(&iter, NULL, &vm))
+        g_ptr_array_add(list, describe_deleted(vm));
+    g_ptr_array_sort(list, compare_names);
+    g_task_return_pointer(call->task, list, (GDestroyNotify)g_ptr_array_unref);
+}
+
+static void test_vm_list_deleted(TbxDriver *driver, GTask *task)
+{
+    call_begin(call_new(driver, task, "vm-list-deleted", run_vm_list_deleted));
+}
+
 static void run_vm_get(Call *call)
 {
     TbxTestVm *vm = call_find_vm(call);
@@ -359,6 +402,76 @@ static gboolean check_name(TestDriver *self, const char *name, const char *id, G
         return TRUE;
     tbx_error_set(error, "vm-exists", "name", "There is a VM %s already", name);
     return FALSE;
+}
+
+/* (transfer none) (nullable): one in the trash, by id or name. */
+static TbxTestVm *find_deleted(TestDriver *self, const char *name)
+{
+    TbxTestVm *found = g_hash_table_lookup(self->deleted, name);
+    GHashTableIter iter;
+    gpointer vm;
+
+    g_hash_table_iter_init(&iter, self->deleted);
+    while (found == NULL && g_hash_table_iter_next(&iter, NULL, &vm)) {
+        if (g_str_equal(tbx_test_vm_get_record(vm)->name, name))
+            found = vm;
+    }
+    return found;
+}
+
+static void run_vm_undelete(Call *call)
+{
+    TestDriver *self = call->driver;
+    TbxTestVm *found = find_deleted(self, call->name);
+    g_autoptr(TbxTestVm) vm = NULL;
+    const char *id, *name;
+    GError *error = NULL;
+
+    if (found == NULL)
+        error = tbx_error_new("vm-not-found", NULL, "There is no VM %s in the trash", call->name);
+    else
+        vm = tbx_test_vm_ref(found);
+    name = found == NULL          ? NULL
+           : call->source != NULL ? call->source
+                                  : tbx_test_vm_get_record(vm)->name;
+    if (found == NULL || !check_name(self, name, NULL, &error)) {
+        g_task_return_error(call->task, error);
+        return;
+    }
+    id = tbx_test_vm_get_id(vm);
+    g_task_set_check_cancellable(call->task, FALSE);
+    g_hash_table_insert(self->names, g_strdup(name), g_strdup(id));
+    g_hash_table_insert(self->vms, g_strdup(id), tbx_test_vm_ref(vm));
+    g_hash_table_remove(self->deleted, id);
+    tbx_test_vm_restore(vm, call->source);
+    return_record(call, tbx_test_vm_get_record(vm));
+}
+
+static void test_vm_undelete(TbxDriver *driver, const char *vm, const char *name, GTask *task)
+{
+    Call *call = call_new(driver, task, "vm-undelete", run_vm_undelete);
+
+    call->name = g_strdup(vm);
+    call->source = g_strdup(name);
+    call_begin(call);
+}
+
+/* (transfer full) (nullable): the operation that removes @vm from the trash. */
+static TbxOperationRecord *purge_deleted(TestDriver *self, TbxTestVm *vm, GError **error)
+{
+    g_autoptr(TbxVmRecord) record = describe_deleted(vm);
+    TbxOperation *operation = tbx_operations_begin(
+        self->context.operations, record->id, record->name, "delete", FALSE, NULL, NULL, error);
+    g_autofree char *id = NULL;
+
+    if (operation == NULL)
+        return NULL;
+    id = g_strdup(tbx_operation_get_id(operation));
+    g_hash_table_remove(self->deleted, record->id);
+    tbx_operation_announce(operation);
+    emit_vm(TBX_EVENT_VM_PURGED, record, &self->base);
+    tbx_operation_end(operation, NULL);
+    return tbx_operations_get(self->context.operations, id, error);
 }
 
 static void run_vm_create(Call *call)
@@ -439,6 +552,13 @@ static void run_vm_begin(Call *call)
     TbxOperationRecord *record;
     GError *error = NULL;
 
+    if (call->action == TENBOX_VM_ACTION_DELETE && call->options.purge &&
+        find_vm(call->driver, call->name) == NULL &&
+        find_deleted(call->driver, call->name) != NULL) {
+        record = purge_deleted(call->driver, find_deleted(call->driver, call->name), &error);
+        return_operation(call, record, error);
+        return;
+    }
     if (call_find_vm(call) == NULL)
         return;
     /* Who hears of the action may remove the VM. */
@@ -864,6 +984,8 @@ static const TbxDriverOps test_ops = {
     .vm_list = test_vm_list,
     .vm_get = test_vm_get,
     .vm_create = test_vm_create,
+    .vm_list_deleted = test_vm_list_deleted,
+    .vm_undelete = test_vm_undelete,
     .vm_update = test_vm_update,
     .vm_begin = test_vm_begin,
     .operation_list = test_operation_list,
@@ -893,6 +1015,7 @@ TbxDriver *tbx_test_driver_new(const char *uri, const char *path, const char *qu
     self = g_new0(TestDriver, 1);
     tbx_driver_init(&self->base, &test_ops, uri, events);
     self->vms = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, drop_vm);
+    self->deleted = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, drop_vm);
     self->names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     self->stop_tried = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     self->context = (TbxTestContext){

@@ -54,6 +54,7 @@ struct _TbxTestVm {
     TenboxVmAction action;
     guint token;
     gint64 timeout;
+    gboolean purge;
     Step step;
     GSource *timer;
     gboolean is_launched; /* the reboot has switched the machine off */
@@ -767,6 +768,7 @@ TbxOperationRecord *tbx_test_vm_begin(TbxTestVm *self, TenboxVmAction action,
     token = ++self->token;
     self->operation = operation;
     self->action = action;
+    self->purge = options->purge;
     self->timeout = options->timeout >= 0 ? options->timeout : self->draft->stop_timeout;
     tbx_operation_announce(operation);
     if (self->token == token && !self->context->is_closed) {
@@ -776,6 +778,19 @@ TbxOperationRecord *tbx_test_vm_begin(TbxTestVm *self, TenboxVmAction action,
             begin_action(self, options->force);
     }
     return tbx_operations_get(operations, id, error);
+}
+
+gboolean tbx_test_vm_is_purged(TbxTestVm *self)
+{
+    return self->purge;
+}
+
+void tbx_test_vm_restore(TbxTestVm *self, const char *name)
+{
+    if (name != NULL)
+        replace_text(&self->draft->name, name);
+    self->step = STEP_NONE;
+    tbx_test_vm_publish(self, TBX_EVENT_VM_UNDELETED);
 }
 
 gboolean tbx_test_vm_update(TbxTestVm *self, const TbxVmSpec *spec, GError **error)

@@ -74,6 +74,12 @@ TbxOperationRecord *tbx_test_vm_begin(TbxTestVm *self, TenboxVmAction action,
 /* Changes what @spec sets. "vm-not-stopped", "vm-busy", "insufficient-memory". */
 gboolean tbx_test_vm_update(TbxTestVm *self, const TbxVmSpec *spec, GError **error);
 
+/* Whether the VM that is being removed is removed for good. */
+gboolean tbx_test_vm_is_purged(TbxTestVm *self);
+
+/* It was in the trash and is back; @name: (nullable): its new name. */
+void tbx_test_vm_restore(TbxTestVm *self, const char *name);
+
 /* "insufficient-memory": the host that is played has less. "field-invalid": cmdline. */
 gboolean tbx_test_vm_check_spec(const TbxVmSpec *spec, GError **error);
 

@@ -86,6 +86,26 @@ FINISH(list_vms)
     return drop_array(tenbox_connection_list_vms_finish(fixture->connection, result, error));
 }
 
+BEGIN(list_deleted_vms)
+{
+    tenbox_connection_list_deleted_vms_async(fixture->connection, cancellable, await_done, await);
+}
+FINISH(list_deleted_vms)
+{
+    return drop_array(
+        tenbox_connection_list_deleted_vms_finish(fixture->connection, result, error));
+}
+
+BEGIN(undelete_vm)
+{
+    tenbox_connection_undelete_vm_async(fixture->connection, "nobody", NULL, cancellable,
+                                        await_done, await);
+}
+FINISH(undelete_vm)
+{
+    return drop_object(tenbox_connection_undelete_vm_finish(fixture->connection, result, error));
+}
+
 BEGIN(get_vm)
 {
     tenbox_connection_get_vm_async(fixture->connection, "subject", TENBOX_VM_LOOKUP_FLAGS_EXACT,
@@ -314,6 +334,8 @@ static const Call calls[] = {
     ROW("tenbox_connection_watch", watch, "watch"),
     {"tenbox_connection_watch_since", "watch", FALSE, FALSE, begin_watch_since, finish_watch},
     ROW("tenbox_connection_list_vms", list_vms, "vm-list"),
+    ROW("tenbox_connection_list_deleted_vms", list_deleted_vms, "vm-list-deleted"),
+    ROW("tenbox_connection_undelete_vm", undelete_vm, "vm-undelete"),
     ROW("tenbox_connection_get_vm", get_vm, "vm-get"),
     ROW("tenbox_connection_create_vm", create_vm, "vm-create"),
     ROW("tenbox_connection_get_system", get_system, "system-get"),

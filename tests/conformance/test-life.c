@@ -171,6 +171,62 @@ static void test_update(Fixture *fixture, gconstpointer data)
     g_assert_cmpstr(pending[0], ==, "memory_mb");
 }
 
+/* Into the trash and back, under a new name; and for good. */
+static void test_trash(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(TenboxVm) vm = create(fixture, "foo", NULL);
+    g_autoptr(TenboxVm) other = NULL;
+    g_autoptr(TenboxVm) back = NULL;
+    g_autoptr(GPtrArray) deleted = NULL;
+    g_autoptr(GPtrArray) left = NULL;
+    g_autoptr(GError) error = NULL;
+    g_auto(Await) list = {0}, taken = {0}, undelete = {0}, purge = {0}, again = {0};
+    TenboxVm *handle;
+
+    assert_act(ACT(vm, delete, &error), error);
+    g_assert_true(tenbox_vm_is_deleted(vm));
+    tenbox_connection_list_deleted_vms_async(fixture->connection, NULL, await_done, &list);
+    deleted =
+        tenbox_connection_list_deleted_vms_finish(fixture->connection, await_result(&list), &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(deleted->len, ==, 1);
+    handle = deleted->pdata[0];
+    g_assert_cmpstr(tenbox_vm_get_id(handle), ==, tenbox_vm_get_id(vm));
+    g_assert_true(tenbox_vm_is_deleted(handle));
+    g_assert_cmpint(tenbox_vm_get_deleted_at(handle), >, 0);
+    g_assert_cmpint(tenbox_vm_get_purge_at(handle), >, tenbox_vm_get_deleted_at(handle));
+    other = create(fixture, "foo", NULL);
+    tenbox_connection_undelete_vm_async(fixture->connection, tenbox_vm_get_id(vm), NULL, NULL,
+                                        await_done, &taken);
+    g_assert_null(
+        tenbox_connection_undelete_vm_finish(fixture->connection, await_result(&taken), &error));
+    assert_error(&error, TENBOX_ERROR_EXISTS, "vm-exists", "name");
+    tenbox_connection_undelete_vm_async(fixture->connection, "foo", "bar", NULL, await_done,
+                                        &undelete);
+    back =
+        tenbox_connection_undelete_vm_finish(fixture->connection, await_result(&undelete), &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(tenbox_vm_get_name(back), ==, "bar");
+    g_assert_cmpstr(tenbox_vm_get_id(back), ==, tenbox_vm_get_id(vm));
+    g_assert_false(tenbox_vm_is_deleted(back));
+    g_assert_cmpint(tenbox_vm_get_deleted_at(back), ==, 0);
+    left = list_vms(fixture);
+    g_assert_cmpuint(left->len, ==, 2);
+    assert_act(ACT(back, start, &error), error);
+    g_assert_true(stop_vm(back, TENBOX_VM_ACTION_FLAGS_FORCE, -1, &error));
+    assert_act(ACT(back, delete, &error), error);
+    /* A handle on what is in the trash takes one action. */
+    tenbox_vm_delete_async(back, TENBOX_VM_ACTION_FLAGS_PURGE, NULL, await_done, &purge);
+    g_assert_true(tenbox_vm_delete_finish(back, await_result(&purge), &error));
+    g_assert_no_error(error);
+    g_clear_pointer(&deleted, g_ptr_array_unref);
+    tenbox_connection_list_deleted_vms_async(fixture->connection, NULL, await_done, &again);
+    deleted = tenbox_connection_list_deleted_vms_finish(fixture->connection, await_result(&again),
+                                                        &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(deleted->len, ==, 0);
+}
+
 /* One operation at a time; force pre-empts; withdrawing withdraws the operation. */
 static void test_operations(Fixture *fixture, gconstpointer data)
 {
@@ -369,6 +425,7 @@ void add_life_cases(void)
     add_case("/vm/refused-launch", test_refused_launch);
     add_case("/vm/lookup", test_lookup);
     add_case("/vm/update", test_update);
+    add_case("/vm/trash", test_trash);
     add_case("/vm/operations", test_operations);
     add_case("/vm/crash", test_crash);
     add_case("/vm/shutdown", test_shutdown);

@@ -393,7 +393,9 @@ static void test_lookup(Fixture *fixture, gconstpointer data)
     assert_error(&error, TENBOX_ERROR_INVALID_ARGUMENT, "name-ambiguous");
     g_assert_null(get_vm_full(fixture, "0123", TENBOX_VM_LOOKUP_FLAGS_NONE, &error));
     assert_error(&error, TENBOX_ERROR_NOT_FOUND, "vm-not-found");
-    assert_log(fixture, "GET /v1/vms/aaaa\nGET /v1/vms\nGET /v1/vms/0123\nGET /v1/vms\n");
+    assert_log(
+        fixture,
+        "GET /v1/vms/aaaa\nGET /v1/vms?limit=500\nGET /v1/vms/0123\nGET /v1/vms?limit=500\n");
 
     /* No list for what cannot be a prefix or must not be one; no request for what can be no name. */
     g_assert_null(get_vm_full(fixture, "aaaaa", TENBOX_VM_LOOKUP_FLAGS_EXACT, &error));
