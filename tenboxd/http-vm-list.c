@@ -178,6 +178,7 @@ static void on_list(GObject *source, GAsyncResult *result, gpointer user_data)
     g_autoptr(GPtrArray) records = g_task_propagate_pointer(G_TASK(result), &error);
     g_autoptr(Answer) answer = NULL;
     g_autoptr(GString) text = NULL;
+    g_autoptr(GBytes) bytes = NULL;
     g_autofree char *end = NULL;
 
     if (records == NULL) {
@@ -195,8 +196,9 @@ static void on_list(GObject *source, GAsyncResult *result, gpointer user_data)
     (void)append_items(answer, text, G_MAXSIZE);
     end = print_end(answer);
     g_string_append(text, end);
-    tbd_request_reply_text(request, 200, "application/json",
-                           g_string_free(g_steal_pointer(&text), FALSE));
+    bytes = tbd_daemon_share_bytes(tbd_request_get_daemon(request),
+                                   g_string_free_to_bytes(g_steal_pointer(&text)));
+    tbd_request_reply_bytes(request, 200, "application/json", bytes);
 }
 
 void tbd_vms_list(TbdRequest *request)
