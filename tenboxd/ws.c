@@ -118,7 +118,10 @@ static void on_subscribe(TbxStream *stream, TbxStreamChannel *channel, const cha
 
 static void on_closed(TbxStream *stream, const GError *error, gpointer user_data)
 {
-    if (error != NULL) {
+    if (g_strcmp0(error != NULL ? tenbox_error_get_code(error) : NULL, "timed-out") == 0) {
+        g_message("a client that does not read lost its stream (slow-consumer): %s",
+                  error->message);
+    } else if (error != NULL) {
         g_debug("stream ended: %s", error->message);
     }
     session_free(user_data);

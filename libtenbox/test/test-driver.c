@@ -58,6 +58,7 @@ struct _Call {
     TbxVmSpec *spec;         /* nullable */
     TenboxVmAction action;
     TbxActionOptions options;
+    char *if_match; /* nullable: what options borrow */
     char *source;
     guint number;
     TenboxConsoleFlags flags;
@@ -78,6 +79,7 @@ static void call_free(Call *call)
     tbx_source_clear(&call->cancelled);
     g_free(call->name);
     g_free(call->source);
+    g_free(call->if_match);
     tbx_vm_spec_unref(call->spec);
     g_object_unref(call->task);
     tbx_driver_unref(&call->driver->base);
@@ -589,6 +591,9 @@ static void test_vm_begin(TbxDriver *driver, const char *name, TenboxVmAction ac
     call->name = g_strdup(name);
     call->action = action;
     call->options = *options;
+    call->if_match = g_strdup(options->if_match);
+    call->options.if_match = call->if_match;
+    call->options.operation_id = NULL; /* nobody repeats a request that was lost with the VMs */
     call_begin(call);
 }
 

@@ -8,6 +8,7 @@
 #include "libtenbox/test/test-console.h"
 #include "libtenbox/wire/json-guard.h"
 #include "libtenbox/wire/wire-error.h"
+#include "libtenbox/wire/wire-etag.h"
 
 #define MEMORY_MB_DEFAULT 4096
 #define CPU_COUNT_DEFAULT 4
@@ -258,6 +259,7 @@ TbxTestVm *tbx_test_vm_new(TbxTestContext *context, const char *id, const TbxVmS
     self->draft->created_at = created_at;
     set_defaults(self->draft, G_MAXUINT64);
     apply_spec(self->draft, spec, NULL);
+    self->draft->etag = g_uuid_string_random();
     tbx_vm_state_init(&self->state, on_state_changed, self);
     self->record = tbx_vm_record_copy(self->draft);
     self->record->state = TENBOX_VM_STATE_STOPPED;
@@ -755,6 +757,8 @@ TbxOperationRecord *tbx_test_vm_begin(TbxTestVm *self, TenboxVmAction action,
     TbxOperation *operation;
     guint token;
 
+    if (!tbx_etag_require(options->if_match, self->draft->etag, self->draft->name, error))
+        return NULL;
     if (pre_empts || tbx_operations_get_current(operations, self->draft->id) == NULL) {
         verdict = tbx_vm_state_judge(self->state.value, action, options->force, error);
         if (verdict == TBX_VERDICT_REFUSED)
@@ -797,6 +801,8 @@ gboolean tbx_test_vm_update(TbxTestVm *self, const TbxVmSpec *spec, GError **err
 {
     TbxOperation *running;
 
+    if (!tbx_etag_require(spec->if_match, self->draft->etag, self->draft->name, error))
+        return FALSE;
     running = tbx_operations_get_current(self->context->operations, self->draft->id);
     if (running != NULL && ((spec->present & MACHINE_FIELDS) != 0 || self->step == STEP_REMOVING)) {
         tbx_error_set(error, "vm-busy", NULL, "%s is busy: the operation %s (%s) runs on it",
@@ -808,6 +814,8 @@ gboolean tbx_test_vm_update(TbxTestVm *self, const TbxVmSpec *spec, GError **err
         return FALSE;
     self->has_new_kernel |= (spec->present & TBX_VM_SPEC_KERNEL) != 0;
     self->has_new_initrd |= (spec->present & TBX_VM_SPEC_INITRD) != 0;
+    g_free(self->draft->etag);
+    self->draft->etag = g_uuid_string_random();
     tbx_test_vm_publish(self, TBX_EVENT_VM_CHANGED);
     return TRUE;
 }

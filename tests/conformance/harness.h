@@ -129,3 +129,4 @@ void add_console_cases(void);
 void add_cancellation_cases(void);
 void add_order_cases(void);
 void add_fault_cases(void);
+void add_stream_cases(void);

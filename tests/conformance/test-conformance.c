@@ -25,5 +25,6 @@ int main(int argc, char **argv)
     add_order_cases();
     add_cancellation_cases();
     add_fault_cases();
+    add_stream_cases();
     return g_test_run();
 }
