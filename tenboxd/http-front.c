@@ -101,6 +101,9 @@ static void note_refusal(TbdFront *self, const TbdActor *actor, const char *verb
 
 void tbd_peer_note_refusal(TbdPeer *self, const GError *error, const char *request_id)
 {
+    if (self->front == NULL) {
+        return;
+    }
     note_refusal(self->front, &self->actor, self->head.method, error, request_id);
 }
 
@@ -360,13 +363,24 @@ static gboolean take_body(TbdPeer *peer, GError **error)
     return TRUE;
 }
 
+/* libsoup drops the request; there is nobody to give an answer to. */
+static void on_broken_body(gpointer user_data)
+{
+    TbdPeer *peer = user_data;
+    g_autoptr(GError) error =
+        tbx_error_new("request-invalid", NULL, "the body is not framed as it should be");
+
+    tbd_peer_note_refusal(peer, error, peer->head.request_id);
+}
+
 /* Gives the connection to libsoup. */
 static void pass_on(TbdPeer *peer, gsize head_size)
 {
     g_autoptr(GSocketConnection) connection =
         g_socket_connection_factory_create_connection(peer->socket);
     g_autoptr(GIOStream) gate = tbd_gate_new(
-        G_IO_STREAM(connection), g_steal_pointer(&peer->received), head_size, &peer->head);
+        G_IO_STREAM(connection), g_steal_pointer(&peer->received), head_size, &peer->head,
+        on_broken_body, tbd_peer_ref(peer), (GDestroyNotify)tbd_peer_unref);
     g_autoptr(GSocketAddress) address = nowhere();
     g_autoptr(GError) error = NULL;
 

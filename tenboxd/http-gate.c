@@ -39,6 +39,9 @@ struct _TbdGateInput {
     guint digits;
     Place behind_head;
     guint64 body_left;
+    TbdGateBroken broken; /* nullable */
+    gpointer user_data;
+    GDestroyNotify destroy; /* nullable */
 };
 
 static void gate_input_pollable_init(GPollableInputStreamInterface *iface);
@@ -146,6 +149,9 @@ static gssize gate_input_read_some(TbdGateInput *self, char *buffer, gsize count
         self->place = AT_END;
         g_set_error_literal(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA,
                             "the body is not framed as it should be");
+        if (self->broken != NULL) {
+            self->broken(self->user_data);
+        }
     }
     return passed;
 }
@@ -193,6 +199,9 @@ static void tbd_gate_input_finalize(GObject *object)
 
     g_clear_pointer(&self->received, g_byte_array_unref);
     g_object_unref(self->base);
+    if (self->destroy != NULL) {
+        self->destroy(self->user_data);
+    }
     G_OBJECT_CLASS(tbd_gate_input_parent_class)->finalize(object);
 }
 
@@ -256,7 +265,8 @@ static void tbd_gate_init(TbdGate *self)
 }
 
 GIOStream *tbd_gate_new(GIOStream *connection, GByteArray *received, gsize head_size,
-                        const TbdHead *head)
+                        const TbdHead *head, TbdGateBroken broken, gpointer user_data,
+                        GDestroyNotify destroy)
 {
     TbdGate *self = g_object_new(TBD_TYPE_GATE, NULL);
 
@@ -268,6 +278,9 @@ GIOStream *tbd_gate_new(GIOStream *connection, GByteArray *received, gsize head_
     self->input->place = AT_HEAD;
     self->input->left = head_size;
     self->input->body_left = head->length;
+    self->input->broken = broken;
+    self->input->user_data = user_data;
+    self->input->destroy = destroy;
     self->input->behind_head = head->wants_upgrade ? AT_OPEN
                                : head->is_chunked  ? AT_SIZE
                                : head->length > 0  ? AT_BODY

@@ -18,16 +18,23 @@
 
 G_BEGIN_DECLS
 
+/* Called when the body is not framed as it should be, at most once, while the gate is read. */
+typedef void (*TbdGateBroken)(gpointer user_data);
+
 /**
  * tbd_gate_new:
  * @connection: (transfer none): the connection; closed with the gate
  * @received: (transfer full): what was read from it: the head, and maybe more
  * @head_size: length of the head in @received
  * @head: what it says
+ * @broken: (nullable): hears of a body that is not framed as it should be
+ * @user_data: for @broken
+ * @destroy: (nullable): frees @user_data when the gate goes
  *
  * Returns: (transfer full): a stream, pollable in both directions
  */
 GIOStream *tbd_gate_new(GIOStream *connection, GByteArray *received, gsize head_size,
-                        const TbdHead *head);
+                        const TbdHead *head, TbdGateBroken broken, gpointer user_data,
+                        GDestroyNotify destroy);
 
 G_END_DECLS

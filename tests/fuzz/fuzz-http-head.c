@@ -35,7 +35,7 @@ static GByteArray *read_all(const char *data, gsize size, gsize split, gsize hea
     char buffer[7];
 
     g_byte_array_append(received, (const guint8 *)data, (guint)split);
-    gate = tbd_gate_new(connection, received, head_size, head);
+    gate = tbd_gate_new(connection, received, head_size, head, NULL, NULL, NULL);
     while ((length = g_pollable_input_stream_read_nonblocking(
                 G_POLLABLE_INPUT_STREAM(g_io_stream_get_input_stream(gate)), buffer, sizeof(buffer),
                 NULL, NULL)) > 0) {

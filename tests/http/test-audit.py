@@ -132,15 +132,21 @@ def refusals():
 
 @TAP.test
 def a_flood_of_a_body():
-    """a body in chunks that grows too large is refused, and that is in the log"""
+    """a body in chunks that grows too large, or is not framed as it should be: in the log, too"""
     with Daemon(TENBOXD, FAKE_RUNTIME) as daemon:
         connection = daemon.connect()
         connection.send(f"POST /v1/vms HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n".encode() +
                         (b"10000\r\n" + b" " * 65536 + b"\r\n") * 17)
         equal(connection.read_answer().json()["code"], "body-too-large")
         connection.close()
+        broken = daemon.connect()
+        broken.send(f"POST /v1/vms HTTP/1.1\r\n{HOST}X-Request-Id: broken\r\nTransfer-Encoding: chunked\r\n\r\n"
+                    "x\r\n".encode())
+        broken.is_ended()
+        broken.close()
         equal([(e["verb"], e["code"], e["result"]) for e in entries(daemon)],
-              [("POST", "body-too-large", "refused")])
+              [("POST", "body-too-large", "refused"), ("POST", "request-invalid", "refused")])
+        equal(entries(daemon)[1]["request_id"], "broken")
 
 
 @TAP.test
