@@ -61,6 +61,7 @@ typedef struct {
     Cli *cli;
     CliListing *listing;
     CliFilter *filter;
+    GHashTable *names; /* id of a VM → its name, as far as it was told */
     gboolean is_over;
     GError *error;
 } Events;
@@ -90,13 +91,25 @@ static void show(Events *self, JsonNode *document)
         finish(self, error);
 }
 
-/* The name in an event about a VM, else that of the handle. */
+/* The name in an event about a VM; what the VM was called last in one about something else. */
 static const char *find_name(Events *self, JsonObject *event)
 {
     JsonNode *node = json_object_get_member(event, "data");
     JsonObject *data = node && JSON_NODE_HOLDS_OBJECT(node) ? json_node_get_object(node) : NULL;
+    const char *id = json_object_get_string_member_with_default(event, "vm_id", NULL);
+    const char *name = data ? json_object_get_string_member_with_default(data, "name", NULL) : NULL;
 
-    return data ? json_object_get_string_member_with_default(data, "name", NULL) : NULL;
+    if (id && name)
+        g_hash_table_replace(self->names, g_strdup(id), g_strdup(name));
+    return name ? name : id ? g_hash_table_lookup(self->names, id) : NULL;
+}
+
+static void on_vm(TenboxConnection *connection, TenboxVm *vm, gpointer user_data)
+{
+    Events *self = user_data;
+
+    g_hash_table_replace(self->names, g_strdup(tenbox_vm_get_id(vm)),
+                         g_strdup(tenbox_vm_get_name(vm)));
 }
 
 static void on_event(TenboxConnection *connection, TenboxEvent *event, gpointer user_data)
@@ -156,6 +169,7 @@ static int follow(Events *self, const char *since, gboolean goes_on)
     gulong handler;
 
     g_signal_connect(cli->connection, "event", G_CALLBACK(on_event), self);
+    g_signal_connect(cli->connection, "vm-added", G_CALLBACK(on_vm), self);
     g_signal_connect(cli->connection, "resync", G_CALLBACK(on_resync), self);
     g_signal_connect(cli->connection, "closed", G_CALLBACK(on_closed), self);
     tenbox_connection_watch_since_async(cli->connection, since, cli->cancellable, cli_wait_ready,
@@ -203,7 +217,9 @@ int cli_events(Cli *cli, const CliCommandLine *line)
     fflush(stdout);
     self.listing = listing;
     self.filter = filter;
+    self.names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     status = follow(&self, since, goes_on);
+    g_hash_table_unref(self.names);
     g_clear_error(&self.error);
     return status;
 }

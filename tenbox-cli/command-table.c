@@ -74,7 +74,8 @@ static const CliOption stop_options[] = {
     NO_WAIT_OPTION,
     {"force", 'f', CLI_OPTION_FLAG, .summary = N_("power off now, without asking the guest")},
     {"timeout", 't', CLI_OPTION_NUMBER, "timeout", N_("SECONDS"),
-     N_("how long the guest may take to shut down (default 30)"), .minimum = 0, .maximum = 3600},
+     N_("how long the guest may take to shut down (default: its stop_timeout)"), .minimum = 0,
+     .maximum = 3600},
     {0},
 };
 

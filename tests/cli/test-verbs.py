@@ -477,6 +477,7 @@ def test_events(host):
     events = json.loads(output)
     equal(events[0]["type"], "vm.created", "the first event about it")
     check(any(event["type"] == "vm.state" for event in events), "its states")
+    check(any(event["type"] == "operation.changed" for event in events), "what is done to it, by its name")
     sequences = [event["sequence"] for event in events]
     equal(sequences, sorted(set(sequences)), "numbers")
     only = host.run("events", "--since", position, "--no-follow", "-o", "jsonl", "--filter", "type=vm.created")[0]
