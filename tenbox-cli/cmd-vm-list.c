@@ -18,7 +18,9 @@
 /* A listing of the VMs that @filter means. */
 static CliListing *make_listing(Cli *cli, GPtrArray *vms, const CliFilter *filter, GError **error)
 {
-    g_autoptr(CliListing) listing = cli_listing_new(cli, cli_vm_columns, "name", FALSE, error);
+    const CliColumn *columns =
+        cli_command_line_has(cli->line, "deleted") ? cli_deleted_vm_columns : cli_vm_columns;
+    g_autoptr(CliListing) listing = cli_listing_new(cli, columns, "name", FALSE, error);
 
     for (guint i = 0; listing && i < vms->len; i++) {
         g_autoptr(JsonNode) document = cli_vm_to_document(g_ptr_array_index(vms, i), error);
@@ -117,13 +119,15 @@ static int watch_list(Cli *cli, const CliFilter *filter)
  * The list is the first question: whether anybody answers shows there, and one request does. Nobody there is what
  * cli_connect() knows what to do about.
  */
-static GPtrArray *list_at_once(Cli *cli, GError **error)
+static GPtrArray *list_at_once(Cli *cli, gboolean are_deleted, GError **error)
 {
+    GPtrArray *(*list)(Cli * cli, GError * *error) =
+        are_deleted ? cli_list_deleted_vms : cli_list_vms;
     g_autoptr(GError) problem = NULL;
     g_autoptr(GPtrArray) vms = NULL;
 
     if (cli_connect_with(cli, FALSE, TENBOX_CONNECTION_FLAGS_NO_PROBE, &problem))
-        vms = cli_list_vms(cli, &problem);
+        vms = list(cli, &problem);
     if (vms)
         return g_steal_pointer(&vms);
     if (!g_error_matches(problem, TENBOX_ERROR, TENBOX_ERROR_UNREACHABLE)) {
@@ -131,7 +135,7 @@ static GPtrArray *list_at_once(Cli *cli, GError **error)
         return NULL;
     }
     g_clear_object(&cli->connection);
-    return cli_connect(cli, TRUE, error) ? cli_list_vms(cli, error) : NULL;
+    return cli_connect(cli, TRUE, error) ? list(cli, error) : NULL;
 }
 
 int cli_vm_ls(Cli *cli, const CliCommandLine *line)
@@ -146,18 +150,22 @@ int cli_vm_ls(Cli *cli, const CliCommandLine *line)
         g_set_error_literal(
             &error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
             _("--watch redraws a table; for programs there is “tenbox events -o jsonl”"));
+    else if (filter && cli_command_line_has(line, "watch") && cli_command_line_has(line, "deleted"))
+        g_set_error_literal(&error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
+                            _("--watch shows the VMs there are, not the trash"));
     if (error)
         return cli_fail(cli, NULL, error);
     if (cli_command_line_has(line, "watch"))
         return cli_connect(cli, TRUE, &error) ? watch_list(cli, filter)
                                               : cli_fail(cli, NULL, error);
-    vms = list_at_once(cli, &error);
+    vms = list_at_once(cli, cli_command_line_has(line, "deleted"), &error);
     if (vms)
         listing = make_listing(cli, vms, filter, &error);
     if (!listing)
         return cli_fail(cli, NULL, error);
     cli_listing_end(listing);
-    if (vms->len == 0 && cli_prints_table(cli) && isatty(STDERR_FILENO))
+    if (vms->len == 0 && cli_prints_table(cli) && isatty(STDERR_FILENO) &&
+        !cli_command_line_has(line, "deleted"))
         cli_message(cli, "%s",
                     _("There are no VMs yet; “tenbox help vm create” shows how to make one."));
     return CLI_EXIT_DONE;

@@ -141,6 +141,12 @@ static void on_verb_found(GObject *source, GAsyncResult *result, gpointer user_d
     GError *error = NULL;
 
     item->vm = tenbox_connection_get_vm_finish(TENBOX_CONNECTION(source), result, &error);
+    /* What is to go for good may be in the trash already. */
+    if (g_error_matches(error, TENBOX_ERROR, TENBOX_ERROR_NOT_FOUND) &&
+        (item->run->flags & TENBOX_VM_ACTION_FLAGS_PURGE)) {
+        g_clear_error(&error);
+        item->vm = cli_find_deleted_vm(item->run->cli, item->argument, &error);
+    }
     if (item->vm)
         begin(item);
     else
@@ -377,29 +383,42 @@ int cli_vm_resume(Cli *cli, const CliCommandLine *line)
 /* What is asked before VMs go. */
 static char *make_question(const CliCommandLine *line)
 {
+    const gboolean is_for_good = cli_command_line_has(line, "purge");
     g_autofree char *names = NULL;
     g_autofree char *safe_names = NULL;
 
+    if (cli_command_line_has(line, "all") && cli_command_line_has(line, "filter"))
+        return g_strdup(is_for_good
+                            ? _("Delete every VM that the filter means, and its files, for good?")
+                            : _("Delete every VM that the filter means?"));
     if (cli_command_line_has(line, "all"))
-        return g_strdup(cli_command_line_has(line, "filter")
-                            ? _("Delete every VM that the filter means, and its files?")
-                            : _("Delete ALL VMs and their files?"));
+        return g_strdup(is_for_good ? _("Delete ALL VMs and their files for good?")
+                                    : _("Delete ALL VMs?"));
     g_ptr_array_add(line->arguments, NULL);
     names = g_strjoinv(", ", (char **)line->arguments->pdata);
     g_ptr_array_set_size(line->arguments, (int)line->arguments->len - 1);
     safe_names = cli_safe_text(names);
-    return g_strdup_printf(ngettext("Delete the VM %s and its files?",
-                                    "Delete the VMs %s and their files?", line->arguments->len),
+    if (!is_for_good)
+        return g_strdup_printf(
+            ngettext("Delete the VM %s?", "Delete the VMs %s?", line->arguments->len), safe_names);
+    return g_strdup_printf(ngettext("Delete the VM %s and its files for good?",
+                                    "Delete the VMs %s and their files for good?",
+                                    line->arguments->len),
                            safe_names);
 }
 
 int cli_vm_rm(Cli *cli, const CliCommandLine *line)
 {
     const gboolean is_forced = cli_command_line_has(line, "force");
+    TenboxVmActionFlags flags = TENBOX_VM_ACTION_FLAGS_NONE;
     g_autoptr(GError) error = NULL;
 
     if (!check_selection(line, &error))
         return cli_fail(cli, NULL, error);
+    if (is_forced)
+        flags |= TENBOX_VM_ACTION_FLAGS_FORCE;
+    if (cli_command_line_has(line, "purge"))
+        flags |= TENBOX_VM_ACTION_FLAGS_PURGE;
     if (!is_forced) {
         g_autofree char *question = make_question(line);
         gboolean is_yes;
@@ -412,7 +431,64 @@ int cli_vm_rm(Cli *cli, const CliCommandLine *line)
             return CLI_EXIT_CANCELLED;
         }
     }
-    return run_verb(cli, line, &verb_delete,
-                    is_forced ? TENBOX_VM_ACTION_FLAGS_FORCE : TENBOX_VM_ACTION_FLAGS_NONE,
-                    TENBOX_VM_STOP_TIMEOUT_DEFAULT, NULL);
+    return run_verb(cli, line, &verb_delete, flags, TENBOX_VM_STOP_TIMEOUT_DEFAULT, NULL);
+}
+
+/* --- undelete ------------------------------------------------------------------------------ */
+
+static const CliColumn undeleted_columns[] = {
+    {"name", N_("NAME"), "name"},
+    {"id", N_("ID"), "id"},
+    {"state", N_("STATE"), "state", .is_state = TRUE},
+    {0},
+};
+
+/* The VM that comes out of the trash; NULL with @error. */
+static TenboxVm *undelete(Cli *cli, const char *argument, const char *name, GError **error)
+{
+    g_autoptr(TenboxVm) deleted = cli_find_deleted_vm(cli, argument, error);
+    g_autoptr(GAsyncResult) result = NULL;
+
+    if (!deleted)
+        return NULL;
+    tenbox_connection_undelete_vm_async(cli->connection, tenbox_vm_get_id(deleted), name,
+                                        cli->cancellable, cli_wait_ready, &result);
+    return tenbox_connection_undelete_vm_finish(cli->connection, cli_wait(&result), error);
+}
+
+int cli_vm_undelete(Cli *cli, const CliCommandLine *line)
+{
+    const char *new_name = cli_command_line_get_text(line, "name");
+    g_autoptr(CliListing) listing = NULL;
+    g_autoptr(GError) problem = NULL;
+    int status = CLI_EXIT_DONE;
+
+    if (new_name && line->arguments->len > 1)
+        g_set_error_literal(&problem, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
+                            _("--name names one VM"));
+    if (problem || !cli_connect(cli, TRUE, &problem))
+        return cli_fail(cli, NULL, problem);
+    if (!cli_prints_table(cli))
+        listing = cli_listing_new(cli, undeleted_columns, "name", FALSE, &problem);
+    for (guint i = 0; i < line->arguments->len && !problem; i++) {
+        const char *argument = g_ptr_array_index(line->arguments, i);
+        g_autoptr(GError) error = NULL;
+        g_autoptr(TenboxVm) vm = undelete(cli, argument, new_name, &error);
+
+        if (vm) {
+            g_autofree char *name = cli_safe_text(tenbox_vm_get_name(vm));
+            JsonNode *document = listing ? cli_vm_to_document(vm, &problem) : NULL;
+
+            cli_message(cli, _("%s is back."), name);
+            if (document)
+                cli_listing_add(listing, document, &problem);
+        } else {
+            const int failure = cli_report(cli, argument, error);
+
+            status = MAX(status, failure);
+        }
+    }
+    if (listing)
+        cli_listing_end(listing);
+    return problem ? cli_report(cli, NULL, problem) : status;
 }

@@ -31,6 +31,8 @@
 static const CliOption ls_options[] = {
     FILTER_OPTION,
     {"all", 'a', CLI_OPTION_FLAG, .summary = N_("changes nothing: all VMs are shown anyway")},
+    {"deleted", 0, CLI_OPTION_FLAG,
+     .summary = N_("those in the trash, and when they will be gone")},
     {"watch", 'w', CLI_OPTION_FLAG,
      .summary = N_("show the table anew whenever something happens")},
     {0},
@@ -93,6 +95,13 @@ static const CliOption rm_options[] = {
     FILTER_OPTION,
     NO_WAIT_OPTION,
     {"force", 'f', CLI_OPTION_FLAG, .summary = N_("do not ask, and stop a VM that runs")},
+    {"purge", 0, CLI_OPTION_FLAG,
+     .summary = N_("for good, not into the trash; also what is in it already")},
+    {0},
+};
+
+static const CliOption undelete_options[] = {
+    {"name", 0, CLI_OPTION_TEXT, "name", N_("NAME"), N_("a new name (one VM only)")},
     {0},
 };
 
@@ -333,13 +342,33 @@ const CliCommand cli_commands[] = {
         .arguments = N_("VM…"),
         .words = CLI_WORD_VM,
         .maximum_arguments = G_MAXUINT,
-        .summary = N_("Delete VMs and the files they own"),
-        .description = N_("Asks first. Where nobody can be asked, because standard input is no "
-                          "terminal or --no-input is given, --force or --yes must be given."),
+        .summary = N_("Delete VMs"),
+        .description =
+            N_("They go into the trash, with the files they own, for as many days as the daemon's "
+               "trash_days says; “vm undelete” brings them back. Asks first. Where nobody can be "
+               "asked, because standard input is no "
+               "terminal or --no-input is given, --force or --yes must be given."),
         .options = rm_options,
-        .examples = {"tenbox vm rm foo", "tenbox vm rm --force foo bar"},
-        .see_also = "vm stop",
+        .examples = {"tenbox vm rm foo", "tenbox vm rm --force foo bar",
+                     "tenbox vm rm --purge --yes foo"},
+        .see_also = "vm undelete, vm stop",
         .run = cli_vm_rm,
+    },
+    {
+        .group = "vm",
+        .name = "undelete",
+        .arguments = N_("VM…"),
+        .words = CLI_WORD_DELETED_VM,
+        .minimum_arguments = 1,
+        .maximum_arguments = G_MAXUINT,
+        .summary = N_("Take VMs back out of the trash"),
+        .description = N_(
+            "They are stopped. Where another VM has the name by now, --name gives a new one; where "
+            "several in the trash had it, the id tells them apart."),
+        .options = undelete_options,
+        .examples = {"tenbox vm undelete foo", "tenbox vm undelete --name foo2 foo"},
+        .see_also = "vm rm, vm ls",
+        .run = cli_vm_undelete,
     },
     {
         .group = "vm",

@@ -26,6 +26,7 @@ int cli_vm_reboot(Cli *cli, const CliCommandLine *line);
 int cli_vm_reset(Cli *cli, const CliCommandLine *line);
 int cli_vm_pause(Cli *cli, const CliCommandLine *line);
 int cli_vm_resume(Cli *cli, const CliCommandLine *line);
+int cli_vm_undelete(Cli *cli, const CliCommandLine *line);
 int cli_vm_rm(Cli *cli, const CliCommandLine *line);
 
 /* cmd-vm-console.c, cmd-vm-wait.c */

@@ -155,14 +155,19 @@ static TenboxConnection *connect_quickly(const Position *position, GCancellable 
     return connection;
 }
 
-static void offer_vms(const Position *position, TenboxConnection *connection,
+static void offer_vms(const Position *position, TenboxConnection *connection, gboolean are_deleted,
                       GCancellable *cancellable)
 {
     Answer answer = {0};
     g_autoptr(GPtrArray) vms = NULL;
 
-    tenbox_connection_list_vms_async(connection, cancellable, on_answer, &answer);
-    vms = tenbox_connection_list_vms_finish(connection, await(&answer), NULL);
+    if (are_deleted) {
+        tenbox_connection_list_deleted_vms_async(connection, cancellable, on_answer, &answer);
+        vms = tenbox_connection_list_deleted_vms_finish(connection, await(&answer), NULL);
+    } else {
+        tenbox_connection_list_vms_async(connection, cancellable, on_answer, &answer);
+        vms = tenbox_connection_list_vms_finish(connection, await(&answer), NULL);
+    }
     g_object_unref(answer.result);
     for (guint i = 0; vms && i < vms->len; i++) {
         TenboxVm *vm = g_ptr_array_index(vms, i);
@@ -196,7 +201,7 @@ static void offer_from_daemon(const Position *position, CliWordKind kind)
     if (connection && kind == CLI_WORD_OPERATION)
         offer_operations(position, connection, cancellable);
     else if (connection)
-        offer_vms(position, connection, cancellable);
+        offer_vms(position, connection, kind == CLI_WORD_DELETED_VM, cancellable);
     if (connection)
         tenbox_connection_close(connection);
     if (!g_cancellable_is_cancelled(cancellable))

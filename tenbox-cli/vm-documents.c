@@ -33,6 +33,17 @@ const CliColumn cli_vm_columns[] = {
     {0},
 };
 
+const CliColumn cli_deleted_vm_columns[] = {
+    {"name", N_("NAME"), "name"},
+    {"deleted", N_("DELETED"), "deleted_at", cli_show_time},
+    {"purge", N_("GONE AFTER"), "purge_at", cli_show_time},
+    {"memory", N_("MEMORY"), "memory_mb", cli_show_memory_mb},
+    {"id", N_("ID"), "id"},
+    {"labels", N_("LABELS"), "labels", cli_show_labels, .is_wide = TRUE},
+    {"description", N_("DESCRIPTION"), "description", .is_wide = TRUE},
+    {0},
+};
+
 JsonNode *cli_vm_to_document(TenboxVm *vm, GError **error)
 {
     g_autofree char *text = tenbox_vm_dup_json(vm);
@@ -46,6 +57,53 @@ GPtrArray *cli_list_vms(Cli *cli, GError **error)
 
     tenbox_connection_list_vms_async(cli->connection, cli->cancellable, cli_wait_ready, &result);
     return tenbox_connection_list_vms_finish(cli->connection, cli_wait(&result), error);
+}
+
+GPtrArray *cli_list_deleted_vms(Cli *cli, GError **error)
+{
+    g_autoptr(GAsyncResult) result = NULL;
+
+    tenbox_connection_list_deleted_vms_async(cli->connection, cli->cancellable, cli_wait_ready,
+                                             &result);
+    return tenbox_connection_list_deleted_vms_finish(cli->connection, cli_wait(&result), error);
+}
+
+/* As of tenbox_connection_get_vm_async(). */
+#define PREFIX_MIN 3
+
+TenboxVm *cli_find_deleted_vm(Cli *cli, const char *name, GError **error)
+{
+    g_autoptr(GPtrArray) vms = cli_list_deleted_vms(cli, error);
+    g_autoptr(GString) matches = g_string_new(NULL);
+    TenboxVm *found = NULL;
+    guint count = 0;
+
+    /* Several may have had one name; an id is of one. */
+    for (guint round = 0; vms && round < 2 && count == 0; round++) {
+        for (guint i = 0; i < vms->len; i++) {
+            TenboxVm *vm = g_ptr_array_index(vms, i);
+
+            if (round == 0
+                    ? !g_str_equal(tenbox_vm_get_name(vm), name)
+                    : strlen(name) < PREFIX_MIN || !g_str_has_prefix(tenbox_vm_get_id(vm), name))
+                continue;
+            g_string_append_printf(matches, "%s%s (%s)", count ? ", " : "", tenbox_vm_get_id(vm),
+                                   tenbox_vm_get_name(vm));
+            found = vm;
+            count++;
+        }
+    }
+    if (count == 1)
+        return g_object_ref(found);
+    if (count)
+        g_set_error(error, CLI_ERROR, CLI_ERROR_AMBIGUOUS,
+                    _("“%s” fits several VMs in the trash: %s"), name, matches->str);
+    else if (vms)
+        g_set_error(
+            error, TENBOX_ERROR, TENBOX_ERROR_NOT_FOUND,
+            _("there is no VM “%s” in the trash; “tenbox vm ls --deleted” shows what there is"),
+            name);
+    return NULL;
 }
 
 /* --- filters ------------------------------------------------------------------------------- */

@@ -24,6 +24,14 @@ int cli_vm_tell_change(Cli *cli, TenboxVm *vm);
 
 /* All VMs, sorted by name. */
 GPtrArray *cli_list_vms(Cli *cli, GError **error);
+/* Those in the trash, the latest first. */
+GPtrArray *cli_list_deleted_vms(Cli *cli, GError **error);
+/* The VM in the trash that @name means: its name, id, or the first characters of its id. Ambiguous ones are an error
+ * that lists them. */
+TenboxVm *cli_find_deleted_vm(Cli *cli, const char *name, GError **error);
+
+/* The columns of a VM in the trash. */
+extern const CliColumn cli_deleted_vm_columns[];
 
 /*
  * Conditions of --filter: NAME=VALUE, where NAME is a field of the document, “label” (VALUE is a key, or

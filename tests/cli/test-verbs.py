@@ -577,6 +577,48 @@ def test_send_key(host):
         host.run("vm", "send-key", "mute", "break", "--timeout", "1", status=6)
 
 
+def test_trash(host):
+    first = host.create("foo", "--description", "the first")
+    host.create("bar")
+    host.run("vm", "rm", "-y", "foo")
+    equal(host.run("vm", "ls", "-q")[0], "bar\n", "names")
+    [row] = host.json("vm", "ls", "--deleted", "-o", "json")
+    equal((row["name"], row["id"], row["description"]), ("foo", first, "the first"), "the trash")
+    check(row["purge_at"] > row["deleted_at"], "it will be gone later")
+    contains(host.run("vm", "ls", "--deleted")[0], "GONE AFTER")
+    equal(host.run("__complete", "vm", "undelete", "f")[0].split("\t")[0], "foo", "completion")
+    # The name is free again, and then taken.
+    second = host.create("foo")
+    _, errors = host.run("vm", "undelete", "foo", status=4)
+    contains(errors, "foo", "standard error")
+    host.run("vm", "undelete", "--name", "old", "foo")
+    equal(host.json("vm", "inspect", "old")["id"], first, "id")
+    host.run("vm", "rm", "-y", "foo", "old")
+    host.run("vm", "rename", "bar", "foo")
+    host.run("vm", "rm", "-y", "foo")
+    # Two of one name: the id tells.
+    _, errors = host.run("vm", "undelete", "foo", status=4)
+    contains(errors, second, "standard error")
+    [back] = host.json("vm", "undelete", second[:13], "-o", "json")
+    equal((back["name"], back["state"]), ("foo", "stopped"), "what is back")
+    for name, status in (("nope", 3), (second, 3)):
+        host.run("vm", "undelete", name, status=status)
+    host.run("vm", "undelete", "--name", "x", "old", "foo", status=2)
+    host.run("vm", "ls", "--deleted", "--watch", status=2)
+    # For good: from the list, and from the trash.
+    with terminal(host, "vm", "rm", "--purge", "old") as asked:
+        asked.expect(b"for good?")
+        asked.type(b"y\r")
+        equal(asked.wait(), 0, "status")
+    equal(sorted(vm["name"] for vm in host.json("vm", "ls", "--deleted", "-o", "json")), ["foo"], "the trash")
+    host.run("vm", "rm", "--purge", "--yes", "foo")
+    equal(len(host.json("vm", "ls", "--deleted", "-o", "json")), 1, "what was in the trash is still there")
+    host.run("vm", "rm", "--purge", "--yes", "foo")
+    equal(host.json("vm", "ls", "--deleted", "-o", "json"), [], "the trash")
+    host.run("vm", "rm", "--purge", "--yes", "foo", status=3)
+    host.run("vm", "inspect", "old", status=3)
+
+
 def test_console_options(host):
     host.create("foo")
     host.run("vm", "start", "foo")
@@ -683,8 +725,9 @@ def test_complete(host):
 
 WITHOUT_DAEMON = [test_settings, test_alias, test_usage_as_document, test_wait_ready]
 WITH_DAEMON = [test_formats, test_terminal, test_names, test_filters, test_confirm, test_set, test_edit, test_wait,
-               test_stats, test_watch, test_operations, test_no_wait, test_events, test_follow, test_one_request, test_api, test_audit,
-               test_console_writer, test_console_options, test_send_key, test_complete]
+               test_stats, test_watch, test_operations, test_no_wait, test_events, test_follow, test_one_request,
+               test_api, test_audit, test_console_writer, test_console_options, test_send_key, test_trash,
+               test_complete]
 
 if __name__ == "__main__":
     sys.exit(main(WITHOUT_DAEMON, WITH_DAEMON))
