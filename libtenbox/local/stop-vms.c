@@ -158,6 +158,9 @@ static gboolean step(gpointer user_data)
     tbx_source_clear(&self->stepping);
     g_hash_table_foreach_remove(self->stops, is_over, self);
     turn = find_turn(self, lost);
+    if (turn->len > 0)
+        tbx_operation_set_progress(
+            self->operation, self->deadline != NULL ? "asking-guests" : "powering-off", -1, -1);
     for (guint i = 0; i < turn->len && self->operation != NULL; i++) {
         const char *id = g_ptr_array_index(turn, i);
 

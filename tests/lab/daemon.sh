@@ -348,6 +348,8 @@ first_boot() {
     check "the socket is for the group" equals "tenbox tenbox 660" \
         "$(stat -c '%U %G %a' /run/tenbox/tenbox.sock)"
     check "others may not use it" refused_to_nobody
+    check "members of the group may" setpriv --reuid nobody --regid nogroup --groups "$(id -g tenbox)" \
+        tenbox vm ls
     check "the doctor finds a KVM that works" tenbox system doctor
     create_here talks '' autostart=true start_order=2
     create_here idle idle autostart=true start_order=1

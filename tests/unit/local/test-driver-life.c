@@ -698,10 +698,12 @@ static TbxOperationRecord *begin_stop_vms(Harness *harness, gboolean force, gint
     return record;
 }
 
-static void wait_done(Harness *harness, const TbxOperationRecord *begun)
+/* @stage: what was being done when it ended; NULL: there was nothing to do. */
+static void wait_done(Harness *harness, const TbxOperationRecord *begun, const char *stage)
 {
     g_autoptr(TbxOperationRecord) ended = wait_operation(harness, begun->id);
 
+    g_assert_cmpstr(ended->progress != NULL ? ended->progress->stage : NULL, ==, stage);
     g_assert_no_error(ended->error);
     g_assert_cmpint(ended->state, ==, TENBOX_OPERATION_STATE_DONE);
 }
@@ -751,7 +753,7 @@ static void test_stop_order(void)
     assert_state(&harness, "low", TENBOX_VM_STATE_RUNNING);
     g_assert_true(is_timer_due_in(5000));
     advance_clock(5000);
-    wait_done(&harness, begun);
+    wait_done(&harness, begun, "asking-guests");
     assert_state(&harness, "low", TENBOX_VM_STATE_STOPPED);
     assert_state(&harness, "middle", TENBOX_VM_STATE_STOPPED);
     deaf = get_vm(&harness, "deaf");
@@ -794,7 +796,7 @@ static void test_stop_deadline(void)
     assert_state(&harness, "low", TENBOX_VM_STATE_RUNNING);
     assert_state(&harness, "hangs", TENBOX_VM_STATE_STARTING);
     advance_clock(1);
-    wait_done(&harness, begun);
+    wait_done(&harness, begun, "powering-off");
     assert_state(&harness, "low", TENBOX_VM_STATE_STOPPED);
     assert_state(&harness, "deaf", TENBOX_VM_STATE_STOPPED);
     assert_state(&harness, "hangs", TENBOX_VM_STATE_STOPPED);
@@ -823,13 +825,13 @@ static void test_stop_force(void)
     wait_state(&harness, "deaf", TENBOX_VM_STATE_STOPPING);
     forced = begin_stop_vms(&harness, TRUE, -1);
     g_assert_cmpstr(forced->id, ==, begun->id);
-    wait_done(&harness, begun);
+    wait_done(&harness, begun, "powering-off");
     assert_state(&harness, "deaf", TENBOX_VM_STATE_STOPPED);
     assert_not_due(&harness, "always");
     /* Nothing runs: it is done as soon as it is begun. */
     empty = begin_stop_vms(&harness, FALSE, 10);
     g_assert_cmpstr(empty->id, !=, begun->id);
-    wait_done(&harness, empty);
+    wait_done(&harness, empty, NULL);
     g_assert_cmpuint(count_children(), ==, 0);
     fini(&harness);
 }
