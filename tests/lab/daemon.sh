@@ -6,7 +6,7 @@
 #   ./dev lab --host systemd -- tests/lab/daemon.sh      the same under systemd, and a host that goes down
 #
 # With systemd the programs are installed as a package would, and the host is restarted once in between:
-# the script runs again, see TENBOX_LAB_BOOT. There `user` is a case: the units of a user alone.
+# the script runs again, see TENBOX_LAB_BOOT. Its cases there are `system` and `user`: those units alone.
 set -u
 . "$TENBOX_SOURCE/tests/lab/lib/tap.sh"
 
@@ -330,6 +330,18 @@ user_units() {
         "$(alices '"\(.state) \(.last_exit.reason)"')"
 }
 
+# The system's units, started by their socket.
+system_units() {
+    check "the socket comes first" systemctl enable --now tenboxd.socket
+    check "a client starts the daemon" tenbox vm ls
+    check "it is the unit's" systemctl is-active tenboxd.service
+    check "the units are enabled" systemctl enable --now tenboxd.service tenbox-guests.service
+    check "the socket is for the group" equals "tenbox tenbox 660" \
+        "$(stat -c '%U %G %a' /run/tenbox/tenbox.sock)"
+    check "others may not use it" equals 000 "$(status_for_nobody --clear-groups)"
+    check "members of the group may" equals 200 "$(status_for_nobody --groups "$(id -g tenbox)")"
+}
+
 first_boot() {
     install_package
     export PATH="/usr/local/bin:$PATH"
@@ -341,15 +353,7 @@ first_boot() {
     print_security user
     check "a level is known for the user's unit" test -n "$exposure"
 
-    check "the socket comes first" systemctl enable --now tenboxd.socket
-    check "a client starts the daemon" tenbox vm ls
-    check "it is the unit's" systemctl is-active tenboxd.service
-    check "the units are enabled" systemctl enable --now tenboxd.service tenbox-guests.service
-    check "the socket is for the group" equals "tenbox tenbox 660" \
-        "$(stat -c '%U %G %a' /run/tenbox/tenbox.sock)"
-    check "others may not use it" refused_to_nobody
-    check "members of the group may" setpriv --reuid nobody --regid nogroup --groups "$(id -g tenbox)" \
-        tenbox vm ls
+    system_units
     check "the doctor finds a KVM that works" tenbox system doctor
     create_here talks '' autostart=true start_order=2
     create_here idle idle autostart=true start_order=1
@@ -392,8 +396,10 @@ not() {
     ! "$@"
 }
 
-refused_to_nobody() {
-    not setpriv --reuid nobody --regid nogroup --clear-groups tenbox vm ls
+# The HTTP status that a stranger gets from the system's daemon; 000: he cannot even connect.
+status_for_nobody() { # GROUPS
+    setpriv --reuid nobody --regid nogroup "$@" curl -s -o /dev/null -w '%{http_code}' \
+        --unix-socket /run/tenbox/tenbox.sock http://tenbox/v1/vms
 }
 
 second_boot() {
@@ -418,10 +424,13 @@ second_boot() {
 
 if [ "$(cat /proc/1/comm)" != systemd ]; then
     without_systemd "$@"
-elif [ "${1-}" = user ]; then
+elif [ $# -gt 0 ]; then
+    export TENBOX_HOST=unix:///run/tenbox/tenbox.sock
     unset TENBOX_RUNTIME
     install_package
-    user_units
+    for name in "$@"; do
+        "${name}_units"
+    done
 elif [ "$TENBOX_LAB_BOOT" = 1 ]; then
     export TENBOX_HOST=unix:///run/tenbox/tenbox.sock
     unset TENBOX_RUNTIME
