@@ -201,6 +201,18 @@ static void on_events_lost(const GError *error, gpointer user_data)
 
 static const TbxEventSinkHandlers sink_handlers = {on_event, on_events_lost};
 
+GPtrArray *tbx_connection_list_handles(TenboxConnection *self)
+{
+    GPtrArray *vms = g_ptr_array_new_with_free_func(g_object_unref);
+    GHashTableIter iter;
+    gpointer entry;
+
+    g_hash_table_iter_init(&iter, self->vms);
+    while (g_hash_table_iter_next(&iter, NULL, &entry))
+        g_ptr_array_add(vms, g_object_ref(((Entry *)entry)->vm));
+    return vms;
+}
+
 /* ---- the object --------------------------------------------------------------------------- */
 
 enum {

@@ -17,5 +17,6 @@ typedef struct _TenboxVmConfigBuilder TenboxVmConfigBuilder;
 typedef struct _TenboxOperation TenboxOperation;
 typedef struct _TenboxConsole TenboxConsole;
 typedef struct _TenboxEvent TenboxEvent;
+typedef struct _TenboxVmList TenboxVmList;
 
 G_END_DECLS

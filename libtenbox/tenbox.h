@@ -27,3 +27,4 @@
 #include "libtenbox/tenbox-console.h"
 #include "libtenbox/tenbox-vm.h"
 #include "libtenbox/tenbox-connection.h"
+#include "libtenbox/tenbox-vm-list.h"

@@ -8,8 +8,8 @@
  *   remote        the same through the real tenboxd, in a process of its own
  *   test          test:///empty, in memory
  *   remote-test   tenboxd --connect test:///empty: its router, and no runtime
- *   uri           an address that TENBOX_TEST_URI gives, with a real kernel (TENBOX_TEST_KERNEL) and initial
- *                 RAM disk (TENBOX_TEST_INITRD): the lab
+ *   uri           an address that TENBOX_TEST_URI gives, with a real kernel (TENBOX_TEST_KERNEL), initial
+ *                 RAM disk (TENBOX_TEST_INITRD) and command line (TENBOX_TEST_CMDLINE): the lab
  *
  * TENBOX_TEST_QUERY is added to the test:// URI.
  */

@@ -236,8 +236,57 @@ static void test_kinds(Fixture *fixture, gconstpointer data)
     g_assert_error(error, TENBOX_ERROR, TENBOX_ERROR_WRONG_STATE);
 }
 
+static char *list_names(TenboxVmList *list)
+{
+    GString *names = g_string_new(NULL);
+
+    for (guint i = 0; i < g_list_model_get_n_items(G_LIST_MODEL(list)); i++) {
+        g_autoptr(TenboxVm) vm = g_list_model_get_item(G_LIST_MODEL(list), i);
+
+        g_string_append_printf(names, "%s ", tenbox_vm_get_name(vm));
+    }
+    return g_string_free(names, FALSE);
+}
+
+static void on_items_changed(GListModel *model, guint position, guint removed, guint added,
+                             gpointer words)
+{
+    g_string_append_printf(words, "%u-%u+%u ", position, removed, added);
+}
+
+/* A list model of the VMs: sorted, and each change told with its place. */
+static void test_list_model(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(TenboxVm) first = create(fixture, "b", NULL);
+    g_autoptr(TenboxVmList) list = tenbox_vm_list_new(fixture->connection);
+    g_autoptr(TenboxVmConfigBuilder) builder = tenbox_vm_config_builder_new();
+    g_autoptr(GString) words = g_string_new(NULL);
+    g_autoptr(GError) error = NULL;
+    g_auto(Await) rename = {0};
+
+    g_assert_true(g_list_model_get_item_type(G_LIST_MODEL(list)) == TENBOX_TYPE_VM);
+    g_signal_connect(list, "items-changed", G_CALLBACK(on_items_changed), words);
+    g_autoptr(TenboxVm) second = create(fixture, "c", NULL);
+    g_autoptr(TenboxVm) third = create(fixture, "a", NULL);
+    g_autofree char *names = list_names(list);
+    g_assert_cmpstr(names, ==, "a b c ");
+    g_assert_cmpstr(words->str, ==, "1-0+1 0-0+1 ");
+    g_string_truncate(words, 0);
+    tenbox_vm_config_builder_set_name(builder, "z");
+    g_autoptr(TenboxVmConfig) config = tenbox_vm_config_builder_build(builder, &error);
+    tenbox_vm_update_async(third, config, NULL, await_done, &rename);
+    g_assert_true(tenbox_vm_update_finish(third, await_result(&rename), &error));
+    g_assert_true(delete_vm(first, TENBOX_VM_ACTION_FLAGS_NONE, &error));
+    g_autofree char *after = list_names(list);
+    g_assert_cmpstr(after, ==, "c z ");
+    g_assert_cmpstr(words->str, ==, "0-1+0 2-0+1 0-1+0 ");
+    g_assert_null(g_list_model_get_item(G_LIST_MODEL(list), 2));
+    g_signal_handlers_disconnect_by_data(list, words);
+}
+
 void add_order_cases(void)
 {
+    add_case("/order/list-model", test_list_model);
     add_case("/order/story", test_story);
     add_case("/order/properties", test_properties);
     add_case("/order/two-connections", test_two_connections);
