@@ -300,6 +300,8 @@ static const char *find_hint(Cli *cli, const GError *error)
         {"vm-exists", N_("Choose another name, or delete that VM by “tenbox vm rm”.")},
         {"vm-not-running", N_("“tenbox vm start” starts it.")},
         {"vm-paused", N_("“tenbox vm resume” lets it go on.")},
+        {"precondition-failed",
+         N_("Somebody else has changed it meanwhile: look at it again, then repeat this.")},
         {"vm-busy",
          N_("“tenbox vm inspect” shows what runs on it; “tenbox vm stop --force” ends that "
             "and the VM.")},

@@ -215,6 +215,14 @@ static void add_item(VerbRun *run, char *argument, TenboxVm *vm)
     item->vm = vm;
 }
 
+/* One whose definition cannot be read takes no verb but its deletion. */
+static gboolean is_broken(JsonNode *document)
+{
+    JsonNode *broken = cli_document_find(document, "broken", NULL);
+
+    return broken && !JSON_NODE_HOLDS_NULL(broken);
+}
+
 /* The VMs that --all and --filter mean. */
 static gboolean add_all(VerbRun *run, const CliCommandLine *line, GError **error)
 {
@@ -231,7 +239,8 @@ static gboolean add_all(VerbRun *run, const CliCommandLine *line, GError **error
 
         if (!document || !cli_filter_matches(filter, document, &matches, error))
             return FALSE;
-        if (matches && run->verb->states & 1u << tenbox_vm_get_state(vm))
+        if (matches && run->verb->states & 1u << tenbox_vm_get_state(vm) &&
+            (run->verb == &verb_delete || !is_broken(document)))
             add_item(run, g_strdup(tenbox_vm_get_name(vm)), g_object_ref(vm));
     }
     return TRUE;

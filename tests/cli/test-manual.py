@@ -79,6 +79,9 @@ def test_complete(manual):
     pages = {name: plain(manual.read(name)) for name in manual.made}
     document = output_of(manual.generator, "markdown")
     commands = manual.commands()
+    with open(os.path.join(manual.root, "data/man/meson.build"), encoding="utf-8") as stream:
+        installed = set(re.findall(r"'(tenbox[a-z-]*\.1)'", stream.read()))
+    assert installed == set(manual.made), f"data/man/meson.build installs {installed}, there are {manual.made}"
     assert len(commands) >= 38, f"only {len(commands)} commands are known: {commands}"
     for command in commands:
         help_text = output_of(manual.tenbox, "help", *command.split())

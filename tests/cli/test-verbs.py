@@ -408,6 +408,25 @@ def test_watch(host):
     process.stdout.close()
 
 
+def test_broken(host):
+    """A VM whose definition cannot be read is shown as such, and every verb says why it does nothing."""
+    broken_id = host.create("bad")
+    host.create("good")
+    host.daemon.terminate()
+    equal(host.daemon.wait(HANG_LIMIT), 0, "the daemon's end")
+    with open(host.path(f"data/tenbox/vms/{broken_id}/vm.json"), "w", encoding="utf-8") as stream:
+        stream.write('{"name": "bad", "memory_mb": [')
+    host.start_daemon()
+    states = {row["id"]: row for row in host.json("vm", "ls", "-o", "json")}
+    check(states[broken_id]["broken"], "the list tells")
+    contains(host.run("vm", "ls")[0], "broken")
+    _, errors = host.run("vm", "start", broken_id[:13], status=4)
+    contains(errors, "Mend its vm.json", "the way out")
+    check(host.json("vm", "inspect", broken_id)["broken"]["detail"], "what is wrong is told")
+    host.run("vm", "start", "--all")
+    equal(host.state("good"), "running", "state")
+
+
 def test_no_wait(host):
     """What has begun goes on without who asked for it."""
     for name in ("one", "deaf"):
@@ -725,7 +744,7 @@ def test_complete(host):
 
 WITHOUT_DAEMON = [test_settings, test_alias, test_usage_as_document, test_wait_ready]
 WITH_DAEMON = [test_formats, test_terminal, test_names, test_filters, test_confirm, test_set, test_edit, test_wait,
-               test_stats, test_watch, test_operations, test_no_wait, test_events, test_follow, test_one_request,
+               test_stats, test_watch, test_operations, test_no_wait, test_broken, test_events, test_follow, test_one_request,
                test_api, test_audit, test_console_writer, test_console_options, test_send_key, test_trash,
                test_complete]
 
