@@ -241,12 +241,14 @@ static void pump_input(TbxLocalConsole *self)
     complete_writes(&finished);
 }
 
-/* What is open now ends: it does not go on with the ring of a later start. */
+/* What is open now ends: it does not go on with the ring of a later start, nor keep others from writing
+ * to that. */
 static void end_streams(TbxLocalConsole *self)
 {
     GQueue failed = G_QUEUE_INIT;
     Write *write;
 
+    tbx_console_claim_clear(&self->claim);
     for (GList *link = self->streams.head; link != NULL; link = link->next) {
         Stream *stream = link->data;
 

@@ -119,16 +119,18 @@ TbxLineLog *tbx_line_log_open(const char *folder, const char *name, gsize size_m
     return g_steal_pointer(&self);
 }
 
-/* Begins a new file; the full one takes the place of the older. */
+/* Begins a new file; the full one takes the place of the older. What fails is tried again with the next
+ * line. */
 static void rotate(TbxLineLog *self)
 {
     g_autoptr(GError) error = NULL;
 
-    if (renameat(self->folder_fd, self->name, self->folder_fd, self->older) < 0)
+    if (self->fd >= 0 && renameat(self->folder_fd, self->name, self->folder_fd, self->older) < 0)
         return; /* it goes on growing until it can be renamed */
     tbx_fd_close(&self->fd);
     if (!open_file(self, &error)) {
-        g_warning("%s", error->message);
+        if (!self->is_failing)
+            g_warning("%s", error->message);
         return;
     }
     self->is_carrying = TRUE;
@@ -143,7 +145,8 @@ void tbx_line_log_append(TbxLineLog *self, JsonObject *line)
     g_autofree char *text = tbx_json_print_object(line, &length);
     g_autofree char *whole = g_strconcat(text, "\n", NULL);
 
-    if (self->size + length + 1 > self->size_max && self->size > 0 && !self->is_carrying)
+    if (!self->is_carrying &&
+        (self->fd < 0 || (self->size + length + 1 > self->size_max && self->size > 0)))
         rotate(self);
     if (self->fd >= 0 && write_all(self->fd, whole, length + 1)) {
         self->size += length + 1;

@@ -56,13 +56,17 @@ static void emit_vm(const char *type, TbxVmRecord *vm, TbxDriver *driver)
 static void on_operation_changed(TbxOperationRecord *record, gpointer user_data)
 {
     LocalDriver *self = user_data;
+    g_autoptr(TbxDriver) held = NULL;
     gboolean is_running = record->state == TENBOX_OPERATION_STATE_RUNNING;
-    TbxLocalVm *vm = record->vm_id != NULL ? g_hash_table_lookup(self->vms, record->vm_id) : NULL;
+    TbxLocalVm *vm;
 
     if (self->context.is_closed)
         return;
+    /* Whoever hears of it may drop the driver, or delete the VM. */
+    held = tbx_driver_ref(&self->base);
     if (self->is_watched)
         tbx_event_sink_emit(self->base.events, TBX_EVENT_OPERATION_CHANGED, NULL, record);
+    vm = record->vm_id != NULL ? g_hash_table_lookup(self->vms, record->vm_id) : NULL;
     if (vm != NULL)
         tbx_local_vm_publish(vm, TBX_EVENT_VM_CHANGED);
     if (is_running || self->context.is_closed)

@@ -235,7 +235,8 @@ static void carry_running(TbxLineLog *log, gpointer user_data)
     for (GList *link = self->history.head; link != NULL; link = link->next) {
         TbxOperation *operation = link->data;
 
-        if (operation->ended == 0 && operation->is_announced)
+        /* Also while the file is being read: what has ended is no part of it then, either. */
+        if (operation->record->state == TENBOX_OPERATION_STATE_RUNNING && operation->is_announced)
             write_record(self, operation->record);
     }
 }

@@ -542,6 +542,10 @@ static const char *check_payload(const TbxStreamChannel *channel, guint8 type, g
     if (channel == NULL || channel->state == CHANNEL_ASKED) {
         return "payload for a channel that is not open";
     }
+    /* None of a client's channels takes documents; pieces of one would be kept until it is whole. */
+    if (type == TBX_STREAM_DOCUMENT && channel->stream->role == TBX_WEB_SOCKET_SERVER) {
+        return "a document from a client";
+    }
     if (channel->eof_received) {
         return "payload behind eof";
     }
