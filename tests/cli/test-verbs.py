@@ -514,6 +514,7 @@ def test_follow(host):
     host.create("foo")
     host.run("vm", "start", "foo")
     host.run("vm", "console", "foo", text=b"first\nsecond\n\x1d.")
+    host.run("vm", "wait", "--for", "log:second", "foo")
 
     def follow(*arguments):
         return subprocess.Popen([host.tenbox, "vm", "logs", "-f", *arguments, "foo"], env=host.environment,
@@ -642,6 +643,7 @@ def test_console_options(host):
     host.create("foo")
     host.run("vm", "start", "foo")
     host.run("vm", "console", "foo", text=b"one\ntwo\nthree\n\x1d.")
+    host.run("vm", "wait", "--for", "log:three", "foo")
     output, _ = host.run("vm", "console", "foo", "--log", "2", text=b"\x1d.")
     check("two" in output and "three" in output and "one" not in output, f"two lines: {output!r}")
     output, _ = host.run("vm", "console", "foo", "--log", "0", text=b"\x1d.")
