@@ -182,6 +182,58 @@ def console():
 
 
 @TAP.test
+def console_writer():
+    """one who writes: others are told who that is, force takes over"""
+
+    def end_of(client, identifier):
+        frame = None
+        while not isinstance(frame, dict):
+            frame = read_past_credit(client)
+        client.control({"type": "close", "id": identifier})
+        return frame["type"], frame["id"], frame.get("code"), frame.get("detail", "")
+
+    with Host() as host:
+        host.create("a")
+        first, second, third = host.open(), host.open(), host.open()
+        first.subscribe(1, "console", "a", writer=True)
+        ready(first, 1)
+        second.subscribe(1, "console", "a", read_only=True)
+        ready(second, 1)
+        first.payload(1, b"from-the-first\n")
+        read_bytes(second, 1, b"from-the-first")
+        # Another writer, and one who only turns up to write.
+        third.subscribe(1, "console", "a", writer=True)
+        kind, identifier, code, detail = end_of(third, 1)
+        equal((kind, identifier, code), ("close", 1, "console-busy"))
+        assert f"process {os.getpid()} of user {os.getuid()}" in detail, detail
+        third.subscribe(2, "console", "a", replay=False)
+        ready(third, 2)
+        third.payload(2, b"intruder\n")
+        equal(end_of(third, 2)[:3], ("close", 2, "console-busy"))
+        # Who watches does not write.
+        second.payload(1, b"watcher\n")
+        equal(end_of(second, 1)[:3], ("close", 1, "forbidden"))
+        # Force ends the one who wrote.
+        third.subscribe(3, "console", "a", replay=False, force=True)
+        ready(third, 3)
+        equal(end_of(first, 1)[:3], ("close", 1, "console-busy"))
+        third.payload(3, b"from-the-third\n")
+        seen = read_bytes(third, 3, b"from-the-third")
+        assert b"intruder" not in seen and b"watcher" not in seen, seen
+        # Whose console ends frees it.
+        third.close()
+        while True:
+            first.subscribe(2, "console", "a", writer=True)
+            answer = first.read_control()
+            if answer["type"] == "ready":
+                break
+            equal(answer["code"], "console-busy")
+            first.control({"type": "close", "id": 2})
+        first.close()
+        second.close()
+
+
+@TAP.test
 def big_input():
     """300 KiB of input pass through the guest's small credit, and come back as echo"""
     with Host() as host:
