@@ -141,12 +141,15 @@ GPtrArray *tbx_registry_list_ids(TbxRegistry *self, GError **error)
     return list_folder(self, self->vms_fd, TBX_PATH_VMS, error);
 }
 
+/* What a crash in the middle of a write left in a VM's folder. */
 static void remove_temporaries(int vm_folder_fd)
 {
-    (void)unlinkat(vm_folder_fd, KERNEL_TEMPORARY, 0);
-    (void)unlinkat(vm_folder_fd, INITRD_TEMPORARY, 0);
-    /* Of a deletion that was not carried out, or of one that was undone. */
-    (void)unlinkat(vm_folder_fd, TBX_PATH_TRASH_JSON, 0);
+    static const char *const names[] = {KERNEL_TEMPORARY, INITRD_TEMPORARY,
+                                        "." TBX_PATH_VM_JSON ".tmp", "." TBX_PATH_TRASH_JSON ".tmp",
+                                        TBX_PATH_RUN "/." TBX_PATH_STATE_JSON ".tmp"};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++)
+        (void)unlinkat(vm_folder_fd, names[i], 0);
 }
 
 int tbx_registry_open_vm_folder(TbxRegistry *self, const char *id, GError **error)
@@ -158,6 +161,8 @@ int tbx_registry_open_vm_folder(TbxRegistry *self, const char *id, GError **erro
         !tbx_folder_make_at(fd, TBX_PATH_LOGS, 0700, error))
         return -1;
     remove_temporaries(fd);
+    /* Of a deletion that was not carried out, or of one that was undone. */
+    (void)unlinkat(fd, TBX_PATH_TRASH_JSON, 0);
     return tbx_fd_take(&fd);
 }
 
@@ -473,6 +478,7 @@ char *tbx_registry_load_deleted(TbxRegistry *self, const char *id, TbxVmDefiniti
 
     if (fd < 0)
         return NULL;
+    remove_temporaries(fd);
     *ret_definition = tbx_registry_load(fd, error);
     return tbx_file_read_at(fd, TBX_PATH_TRASH_JSON, NOTE_SIZE_MAX, ret_length, NULL);
 }
