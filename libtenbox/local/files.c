@@ -321,7 +321,8 @@ gboolean tbx_folder_remove_at(int parent_fd, const char *name, GError **error)
 
 struct _TbxFileWriter {
     gatomicrefcount references; /* atomic: a worker may drop the last one */
-    int folder_fd;              /* const */
+    int source_fd;              /* const; the owner's */
+    int folder_fd;              /* home; our own while there is something to write, else -1 */
     char *name;                 /* const */
     mode_t mode;                /* const */
     GBytes *next;               /* home; waits for the write under way */
@@ -353,7 +354,8 @@ TbxFileWriter *tbx_file_writer_new(int folder_fd, const char *name, mode_t mode,
     TbxFileWriter *self = g_new0(TbxFileWriter, 1);
 
     g_atomic_ref_count_init(&self->references);
-    self->folder_fd = fcntl(folder_fd, F_DUPFD_CLOEXEC, 3);
+    self->source_fd = folder_fd;
+    self->folder_fd = -1;
     self->name = g_strdup(name);
     self->mode = mode;
     self->lock = tbx_lock_ref(lock);
@@ -422,6 +424,8 @@ static void write_done(GObject *source, GAsyncResult *result, gpointer user_data
     self->is_writing = FALSE;
     if (self->next != NULL)
         begin_write(self);
+    else
+        tbx_fd_close(&self->folder_fd);
     for (guint i = 0; i < tasks->len; i++) {
         GTask *task = g_ptr_array_index(tasks, i);
 
@@ -452,6 +456,8 @@ static void begin_write(TbxFileWriter *self)
 void tbx_file_writer_write_async(TbxFileWriter *self, GBytes *content, GAsyncReadyCallback callback,
                                  gpointer user_data)
 {
+    if (self->folder_fd < 0)
+        self->folder_fd = fcntl(self->source_fd, F_DUPFD_CLOEXEC, 3);
     g_clear_pointer(&self->next, g_bytes_unref);
     self->next = g_bytes_ref(content);
     if (self->next_lock == NULL)

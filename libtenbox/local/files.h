@@ -93,7 +93,8 @@ gboolean tbx_folder_remove_at(int parent_fd, const char *name, GError **error);
  */
 typedef struct _TbxFileWriter TbxFileWriter;
 
-/* @folder_fd is duplicated; @lock (nullable) is held by each write until it has come to its end. */
+/* @folder_fd is the owner's, who has it open whenever he asks for a write; what is under way has a copy of
+ * its own, so that a writer at rest costs no descriptor. @lock (nullable) is held by each write until it has come to its end. */
 TbxFileWriter *tbx_file_writer_new(int folder_fd, const char *name, mode_t mode, TbxLock *lock);
 /* The driver is closing: writes that are accepted already still hold the lock, the writer does not. */
 void tbx_file_writer_close(TbxFileWriter *self);

@@ -235,7 +235,7 @@ static Job *job_new(TbxRegistry *registry, const char *id, TbxVmDefinition *defi
     Job *job = g_new0(Job, 1);
 
     job->registry = tbx_registry_ref(registry);
-    job->lock = tbx_lock_ref(registry->lock);
+    job->lock = registry->lock != NULL ? tbx_lock_ref(registry->lock) : NULL;
     job->id = g_strdup(id);
     job->definition = definition;
     job->kernel_path = g_strdup(kernel_path);
@@ -252,7 +252,11 @@ static void run_job(Job *job, GTaskThreadFunc function, GCancellable *cancellabl
     /* What the thread returns is what is on disk: a cancellation that comes later changes neither. */
     g_task_set_check_cancellable(task, FALSE);
     g_task_set_task_data(task, job, (GDestroyNotify)job_free);
-    g_task_run_in_thread(task, function);
+    /* Without the lock the folder may be another's. */
+    if (job->lock == NULL)
+        g_task_return_error(task, tbx_error_new("closed", NULL, "The driver was closed"));
+    else
+        g_task_run_in_thread(task, function);
 }
 
 /* The end of a thread's work: the lock goes before the result is seen. Takes @error. */

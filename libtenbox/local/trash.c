@@ -262,12 +262,15 @@ static void on_purged(GObject *source, GAsyncResult *result, gpointer user_data)
     g_autoptr(Step) step = user_data;
     TbxTrash *self = step->trash;
     Entry *entry = g_hash_table_lookup(self->entries, step->id);
+    g_autofree char *id = NULL;
     GError *error = NULL;
 
     entry->is_busy = FALSE;
     if (tbx_registry_purge_finish(result, &error)) {
+        /* Who hears of it may ask for it again: it is not here any more. */
+        (void)g_hash_table_steal_extended(self->entries, step->id, (gpointer *)&id, NULL);
         emit(self, TBX_EVENT_VM_PURGED, entry);
-        g_hash_table_remove(self->entries, step->id);
+        entry_free(entry);
     } else if (step->operation == NULL) {
         g_warning("trash/%s: %s", step->id, error->message);
     }

@@ -315,17 +315,23 @@ static void on_trashed(GObject *source, GAsyncResult *result, gpointer user_data
         tbx_verb_end(vm, NULL);
 }
 
-/* The folder goes; takes the reference. */
+/* The folder goes; takes the reference. A driver that was closed meanwhile has forgotten what was asked, and
+ * the data folder may be another's: the VM stays. */
 static void remove_folder(TbxHeldVm *vm)
 {
+    g_autoptr(TbxHeldVm) held = vm;
     g_autoptr(GBytes) note = NULL;
 
-    if (vm->verb.purge || vm->context->is_closed || !tbx_trash_is_on(vm->context->trash)) {
-        tbx_registry_delete_async(vm->context->registry, vm->id, on_removed, vm);
+    if (vm->context->is_closed)
+        return;
+    if (vm->verb.purge || !tbx_trash_is_on(vm->context->trash)) {
+        tbx_registry_delete_async(vm->context->registry, vm->id, on_removed,
+                                  g_steal_pointer(&held));
         return;
     }
     note = tbx_trash_new_note();
-    tbx_registry_trash_async(vm->context->registry, vm->id, note, on_trashed, vm);
+    tbx_registry_trash_async(vm->context->registry, vm->id, note, on_trashed,
+                             g_steal_pointer(&held));
 }
 
 static void on_definition_flushed(GObject *source, GAsyncResult *result, gpointer user_data)
@@ -337,7 +343,10 @@ static void on_state_flushed(GObject *source, GAsyncResult *result, gpointer use
 {
     TbxHeldVm *vm = user_data;
 
-    tbx_file_writer_flush_async(vm->definition_writer, on_definition_flushed, vm);
+    if (vm->context->is_closed)
+        remove_folder(vm);
+    else
+        tbx_file_writer_flush_async(vm->definition_writer, on_definition_flushed, vm);
 }
 
 /* Writes that are on their way would find no folder: they go first. */
