@@ -153,7 +153,13 @@ static gboolean wait_done(Wait *wait)
 {
     while (!wait->is_done)
         g_main_context_iteration(NULL, TRUE);
-    return wait->error == NULL;
+    if (wait->error == NULL)
+        return TRUE;
+    if (!g_str_equal(tenbox_error_get_code(wait->error), fault == FAULT_NO_SPACE    ? "no-space"
+                                                         : fault == FAULT_READ_ONLY ? "forbidden"
+                                                                                    : "internal"))
+        _exit(97); /* it is told as what it is not */
+    return FALSE;
 }
 
 static TbxVmDefinition *new_definition(const char *name, gint64 memory_mb)
@@ -312,6 +318,7 @@ static RunResult run_save(const Place *place, Save save, Fault kind, gint at)
     }
     g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
     g_assert_true(WIFEXITED(status));
+    g_assert_cmpint(WEXITSTATUS(status), !=, 97);
     g_assert_cmpint(WEXITSTATUS(status), !=, 98);
     return (RunResult)WEXITSTATUS(status);
 }
