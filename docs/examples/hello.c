@@ -68,7 +68,9 @@ static void on_output(TenboxConsole *console, GBytes *bytes, gpointer data)
     gsize size;
     const char *text = g_bytes_get_data(bytes, &size);
 
+    /* However it spells it. */
     g_string_append_len(hello->output, text, (gssize)size);
+    g_string_ascii_down(hello->output);
     if (hello->said_hello || strstr(hello->output->str, "hello") == NULL)
         return;
     hello->said_hello = TRUE;

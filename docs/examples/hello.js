@@ -14,7 +14,8 @@ function heardHello(console) {
     return new Promise(resolve => {
         let shown = '';
         console.connect('output', (_console, bytes) => {
-            shown += new TextDecoder().decode(bytes.get_data());
+            // However it spells it.
+            shown += new TextDecoder().decode(bytes.get_data()).toLowerCase();
             if (shown.includes('hello'))
                 resolve(true);
         });

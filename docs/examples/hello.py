@@ -30,7 +30,7 @@ def wait_for_hello(vm):
     shown = bytearray()
 
     def on_output(_console, data):
-        shown.extend(data.get_data())
+        shown.extend(data.get_data().lower())  # however it spells it
         if b"hello" in shown:
             LOOP.quit()
 

@@ -33,7 +33,7 @@ const char *hello(void)
 {
     if (is_played())
         return "test: hello\r\n";
-    return is_scripted() ? "fake: hello\r\n" : "hello";
+    return is_scripted() ? "fake: hello\r\n" : "TENBOX-HELLO";
 }
 
 /* ---- waiting ------------------------------------------------------------------------------ */
