@@ -20,6 +20,7 @@ static void reply_operation(TbdRequest *request, guint status, gboolean with_loc
 
 static void reply_begun(TbdRequest *request, TbxOperationRecord *operation)
 {
+    tbd_request_note_operation(request, operation);
     reply_operation(request, operation->state == TENBOX_OPERATION_STATE_RUNNING ? 202 : 200, TRUE,
                     operation);
 }
@@ -45,6 +46,8 @@ void tbd_operation_reply(TbdRequest *request, TbxOperationRecord *operation)
         reply_begun(request, operation);
         return;
     }
+    /* The client may leave while it waits: what it began goes on. */
+    tbd_request_note_operation(request, operation);
     tbx_driver_operation_get(tbd_request_get_driver(request), operation->id, wait,
                              tbd_request_wait_task(request, on_waited));
 }

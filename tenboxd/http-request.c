@@ -31,6 +31,9 @@ struct _TbdRequest {
     GArray *fds;               /* nullable: of int, held until the request is over */
     const char *route;         /* nullable: none was found */
     char *code;                /* nullable: of what went wrong */
+    const char *result;        /* nullable, static: what the audit log says instead */
+    char *operation;           /* nullable: the id of what was begun */
+    char *operation_code;      /* nullable: why that failed */
     gpointer state;            /* the handler's */
     TbdKey *key;               /* nullable: its idempotency key, until it is answered */
     GCancellable *cancellable; /* of all tasks of the request */
@@ -108,6 +111,8 @@ void tbd_request_unref(TbdRequest *self)
     g_ptr_array_unref(self->query.labels);
     g_clear_pointer(&self->body, json_object_unref);
     g_free(self->code);
+    g_free(self->operation);
+    g_free(self->operation_code);
     for (guint i = 0; self->fds != NULL && i < self->fds->len; i++) {
         close(g_array_index(self->fds, int, i));
     }
@@ -205,6 +210,22 @@ const char *tbd_request_get_target(TbdRequest *self)
     return self->key != NULL ? tbd_key_get_target(self->key) : NULL;
 }
 
+void tbd_request_note_operation(TbdRequest *self, const TbxOperationRecord *operation)
+{
+    g_free(self->operation);
+    self->operation = g_strdup(operation->id);
+    g_clear_pointer(&self->operation_code, g_free);
+    if (operation->state == TENBOX_OPERATION_STATE_RUNNING) {
+        self->result = "begun";
+    } else if (operation->state == TENBOX_OPERATION_STATE_DONE) {
+        self->result = "done";
+    } else {
+        self->result = "failed";
+        self->operation_code =
+            operation->error != NULL ? g_strdup(tenbox_error_get_code(operation->error)) : NULL;
+    }
+}
+
 void tbd_request_set_state(TbdRequest *self, gpointer state)
 {
     self->state = state;
@@ -286,11 +307,14 @@ static gboolean on_quitting(GCancellable *cancellable, gpointer user_data)
 GTask *tbd_request_task(TbdRequest *self, GAsyncReadyCallback callback)
 {
     TbdPeer *peer = tbd_peer_of(self->message);
+    GTask *task;
 
     if (self->leaving == NULL && !self->is_over && peer != NULL) {
         self->leaving = tbd_peer_watch_leaving(peer, on_left, self);
     }
-    return g_task_new(NULL, self->cancellable, callback, self);
+    task = g_task_new(NULL, self->cancellable, callback, self);
+    g_task_set_check_cancellable(task, FALSE);
+    return task;
 }
 
 GTask *tbd_request_wait_task(TbdRequest *self, GAsyncReadyCallback callback)
@@ -522,7 +546,9 @@ static void note_answer(TbdRequest *self, guint status)
         .verb = verb,
         .subject = subject_of(self),
         .status = status,
-        .code = self->code,
+        .code = self->code != NULL ? self->code : self->operation_code,
+        .result = self->result,
+        .operation = self->operation,
         .request_id = soup_message_headers_get_one(
             soup_server_message_get_response_headers(self->message), "X-Request-Id"),
     };

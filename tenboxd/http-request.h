@@ -95,6 +95,8 @@ uid_t tbd_request_get_uid(TbdRequest *self);
 const char *tbd_request_get_route(TbdRequest *self);
 /* @key is told of the answer; tbd_request_get_target() is its. */
 void tbd_request_set_key(TbdRequest *self, TbdKey *key);
+/* What the audit log says of the request: it began @operation, and what has become of it so far. */
+void tbd_request_note_operation(TbdRequest *self, const TbxOperationRecord *operation);
 /* (nullable): the id that what the request makes shall have. */
 const char *tbd_request_get_target(TbdRequest *self);
 /* What the route says in `data`. */
@@ -109,7 +111,8 @@ gpointer tbd_request_steal_state(TbdRequest *self);
  * @callback: called in the daemon's context; its source object is NULL
  *
  * The task is cancelled when the client leaves. A driver's operation that lasts goes on all the
- * same, that is its contract; waits end, and what was about to be made is not.
+ * same, that is its contract; waits end, and what was about to be made is not. What the driver did
+ * all the same is a success, not cancelled: the audit log tells what happened.
  *
  * Returns: (transfer full): a task to give to a tbx_driver_* function
  */

@@ -106,9 +106,15 @@ static void append(TbdLedger *self, const TbdEntry *entry, const char *result)
         json_object_set_null_member(object, "status");
     }
     json_object_set_string_member(object, "code", entry->code);
+    json_object_set_string_member(object, "operation", entry->operation);
     if (self->audit != NULL) {
         tbd_audit_append(self->audit, object);
     }
+}
+
+static const char *result_of(const TbdEntry *entry)
+{
+    return entry->result != NULL ? entry->result : entry->code != NULL ? "failed" : "done";
 }
 
 /* The number of refusals that got no entry of their own. */
@@ -129,7 +135,7 @@ void tbd_ledger_add_answer(TbdLedger *self, const TbdEntry *entry, gboolean is_c
             entry->subject != NULL ? entry->subject : "", entry->status,
             entry->code != NULL ? entry->code : "");
     if (is_change) {
-        append(self, entry, entry->code != NULL ? "failed" : "done");
+        append(self, entry, result_of(entry));
     }
 }
 

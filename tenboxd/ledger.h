@@ -32,6 +32,8 @@ typedef struct {
     const char *subject;    /* nullable: what the route's first parameter says */
     guint status;           /* of the answer; 0 for what is no request */
     const char *code;       /* nullable: of what went wrong */
+    const char *result;     /* nullable: "failed" if there is a code, else "done" */
+    const char *operation;  /* nullable: the id of what was begun */
     const char *request_id; /* nullable */
 } TbdEntry;
 

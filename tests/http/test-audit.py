@@ -87,6 +87,57 @@ def changes():
 
 
 @TAP.test
+def clients_that_leave():
+    """what was done is not called failed because the client did not stay for the answer"""
+    with Daemon(TENBOXD, FAKE_RUNTIME) as daemon:
+        vm = create(daemon, "a")
+        for number in range(20):
+            connection = daemon.connect()
+            body = json.dumps({"description": f"number {number}"})
+            connection.send(f"PATCH /v1/vms/a HTTP/1.1\r\n{HOST}Content-Type: application/json\r\n"
+                            f"Content-Length: {len(body)}\r\n\r\n{body}".encode())
+            connection.close()
+            while daemon.request("GET", "/v1/vms/a").json()["description"] != f"number {number}":
+                pass
+        connection = daemon.connect()
+        connection.send(f"POST /v1/vms/a:start?wait=60 HTTP/1.1\r\n{HOST}X-Request-Id: start\r\n\r\n".encode())
+        connection.close()
+        while daemon.request("GET", "/v1/vms/a").json()["state"] != "running":
+            pass
+        found = entries(daemon)
+        equal([(e["verb"], e["result"], e["status"], e["code"]) for e in found[1:21]],
+              [("PATCH /v1/vms/{}", "done", 200, None)] * 20)
+        # It was begun, or done even before the client had left.
+        equal([(e["verb"], e["subject"], e["request_id"]) for e in found[21:]],
+              [("POST /v1/vms/{}:start", "a", "start")])
+        assert found[21]["result"] in ("begun", "done"), found[21]
+        operation = daemon.request("GET", f"/v1/operations/{found[21]['operation']}").json()
+        equal((operation["kind"], operation["vm_id"]), ("start", vm["id"]))
+        remove(daemon, "a")
+
+
+@TAP.test
+def operations():
+    """the entry of what begins an operation tells how that ended, or that it still runs"""
+    with Daemon(TENBOXD, "/nonexistent/tenbox-runtime") as daemon:
+        create(daemon, "a")
+        ended = daemon.request("POST", "/v1/vms/a:start?wait=60").json()
+        equal(ended["state"], "failed")
+        entry = entries(daemon)[-1]
+        equal((entry["result"], entry["status"], entry["code"], entry["operation"]),
+              ("failed", 200, ended["error"]["code"], ended["id"]))
+        remove(daemon, "a")
+    with Daemon(TENBOXD, FAKE_RUNTIME) as daemon:
+        create(daemon, "a")
+        begun = daemon.request("POST", "/v1/vms/a:start")
+        entry = entries(daemon)[-1]
+        equal((entry["result"], entry["status"], entry["code"], entry["operation"]),
+              ("begun", 202, None, begun.json()["id"]))
+        equal(daemon.request("GET", f"/v1/operations/{begun.json()['id']}?wait=60").json()["state"], "done")
+        remove(daemon, "a")
+
+
+@TAP.test
 def consoles():
     """a console that is asked for is in the log: who has one may type into the VM"""
     with Daemon(TENBOXD, FAKE_RUNTIME) as daemon:
