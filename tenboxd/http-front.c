@@ -28,7 +28,6 @@ struct _TbdFront {
     GSource *accept_source;
     GSource *pause_source;
     GSource *reap_source; /* while there is anything to time */
-    guint64 bodies;       /* bytes that peers in TBD_PEER_BODY may still have to hold */
     GQueue peers;         /* of TbdPeer, not referenced: each takes itself out */
     GQueue refused;       /* of Refused, oldest first */
     GSocketAddress *remote_address;
@@ -45,7 +44,7 @@ struct _TbdPeer {
     GSource *reading;     /* until the head is there: owns a reference */
     GByteArray *received; /* nullable: what came so far */
     TbdHead head;
-    guint64 body; /* its part of front->bodies */
+    guint64 body; /* bytes of its body that count, see TBD_BODIES_SIZE_MAX */
     gint64 since; /* monotonic time of the last change of state */
 };
 
@@ -70,7 +69,6 @@ void tbd_peer_unref(TbdPeer *self)
         return;
     }
     if (self->front != NULL) {
-        self->front->bodies -= self->body;
         g_queue_unlink(&self->front->peers, &self->link);
     }
     g_clear_pointer(&self->received, g_byte_array_unref);
@@ -286,7 +284,7 @@ static gboolean check_peer(TbdFront *self, GSocket *socket, TbdActor *ret_actor,
 {
     struct ucred credentials;
     socklen_t length = sizeof(credentials);
-    guint total = self->peers.length, same_user = 0;
+    guint total = self->peers.length, same_user = 0, limit = (guint)self->settings->connections;
 
     if (getsockopt(g_socket_get_fd(socket), SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0) {
         tbx_error_set(error, "forbidden", NULL, "the kernel does not say whose connection it is");
@@ -305,7 +303,10 @@ static gboolean check_peer(TbdFront *self, GSocket *socket, TbdActor *ret_actor,
     for (GList *link = self->peers.head; link != NULL; link = link->next) {
         same_user += ((TbdPeer *)link->data)->actor.uid == credentials.uid;
     }
-    if (total >= self->settings->connections || same_user >= self->settings->connections_per_user) {
+    if (!is_owner(credentials.uid)) {
+        limit -= MIN(TBD_CONNECTIONS_FOR_OWNER, limit / 4);
+    }
+    if (total >= limit || same_user >= self->settings->connections_per_user) {
         tbx_error_set(
             error, "too-many-connections", NULL,
             "%u connections are open already, %u of user %u; close some, or try again later", total,
@@ -346,21 +347,39 @@ static void refuse_head(TbdPeer *peer, const GError *error)
     drop_peer(peer);
 }
 
-/* Room for the body until the connection is over: what it becomes, a tree, lives about as long. */
-static gboolean take_body(TbdPeer *peer, GError **error)
+gboolean tbd_peer_take_body(TbdPeer *self, guint64 size, GError **error)
 {
-    guint64 size = peer->head.is_chunked ? TBD_BODY_SIZE_MAX : peer->head.length;
+    guint64 all = size, of_members = size, of_user = size;
 
-    if (peer->front->bodies + size > TBD_BODIES_SIZE_MAX) {
+    if (size <= TBD_BODY_SMALL_MAX) {
+        return TRUE;
+    }
+    for (GList *link = self->front->peers.head; link != NULL; link = link->next) {
+        TbdPeer *peer = link->data;
+
+        if (peer != self) {
+            all += peer->body;
+            of_members += is_owner(peer->actor.uid) ? 0 : peer->body;
+            of_user += peer->actor.uid == self->actor.uid ? peer->body : 0;
+        }
+    }
+    if (all > TBD_BODIES_SIZE_MAX ||
+        (!is_owner(self->actor.uid) &&
+         (of_members > TBD_BODIES_SIZE_MAX / 2 || of_user > TBD_BODIES_SIZE_MAX / 4))) {
         tbx_error_set(error, "too-many-connections", NULL,
                       "bodies of %" G_GUINT64_FORMAT
-                      " bytes are on their way already; try again later",
-                      peer->front->bodies);
+                      " bytes are on their way already, %" G_GUINT64_FORMAT
+                      " of user %u; try again later",
+                      all - size, of_user - size, (guint)self->actor.uid);
         return FALSE;
     }
-    peer->body = size;
-    peer->front->bodies += size;
+    self->body = size;
     return TRUE;
+}
+
+void tbd_peer_release_body(TbdPeer *self)
+{
+    self->body = 0;
 }
 
 /* libsoup drops the request; there is nobody to give an answer to. */
@@ -417,7 +436,7 @@ static gboolean on_head_bytes(GSocket *socket, GIOCondition condition, gpointer 
     }
     if (error != NULL ||
         !tbd_head_parse((const char *)peer->received->data, size, &peer->head, &error) ||
-        !take_body(peer, &error)) {
+        !tbd_peer_take_body(peer, peer->head.length, &error)) {
         refuse_head(peer, error);
     } else {
         pass_on(peer, size);

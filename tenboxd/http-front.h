@@ -79,6 +79,11 @@ const TbdActor *tbd_peer_get_actor(TbdPeer *self);
 gboolean tbd_peer_is_owner(TbdPeer *self);
 /* Tells the ledger that the request was refused by @error with the id @request_id. */
 void tbd_peer_note_refusal(TbdPeer *self, const GError *error, const char *request_id);
+/* So many bytes of the body have come, or will: FALSE, with "too-many-connections", when that is more than
+ * there is room for. */
+gboolean tbd_peer_take_body(TbdPeer *self, guint64 size, GError **error);
+/* The body is parsed. */
+void tbd_peer_release_body(TbdPeer *self);
 /* (transfer none): of the request. */
 const TbdHead *tbd_peer_get_head(TbdPeer *self);
 

@@ -23,6 +23,9 @@
 /* ---- connections: fixed ----------------------------------------------------------------------- */
 
 #define TBD_BACKLOG                 256
+/* Of `connections`, kept from the members of the socket's group, for root and the daemon's own user;
+ * a quarter if that is less. */
+#define TBD_CONNECTIONS_FOR_OWNER   16
 #define TBD_REQUESTS_PER_CONNECTION 1
 #define TBD_ACCEPT_PAUSE_SECONDS    1  /* after accept() found no descriptors */
 #define TBD_REFUSED_MAX             16 /* turned away, kept until they have read why */
@@ -34,8 +37,11 @@
 #define TBD_HEAD_FIELDS_MAX   64
 #define TBD_TARGET_SIZE_MAX   4096
 #define TBD_BODY_SIZE_MAX     TBX_JSON_SIZE_MAX
-/* Of all bodies that are on their way; one in chunks counts as the largest. */
+/* Of all bodies that are on their way, until they are parsed. One of up to TBD_BODY_SMALL_MAX does not
+ * count, so that nobody can keep others from what is usual; one in chunks counts as it comes. Members of
+ * the socket's group have a half together, and one of them a quarter. */
 #define TBD_BODIES_SIZE_MAX   (16 * 1024 * 1024)
+#define TBD_BODY_SMALL_MAX    (64 * 1024)
 #define TBD_REQUEST_ID_MAX    64
 #define TBD_AUDIT_ENTRIES_MAX 1000
 #define TBD_LOG_LINES_MAX     100000 /* what ?lines= may ask for; a log has at most 1 MiB of them */

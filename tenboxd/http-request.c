@@ -513,6 +513,9 @@ gboolean tbd_request_read_body(TbdRequest *self, TbdBodyKind kind, GError **erro
     }
     self->body = tbx_json_guard_parse_object(text, length, error);
     soup_message_body_truncate(body);
+    if (tbd_peer_of(self->message) != NULL) {
+        tbd_peer_release_body(tbd_peer_of(self->message));
+    }
     return self->body != NULL;
 }
 

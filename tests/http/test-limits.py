@@ -12,7 +12,7 @@ import struct
 import sys
 
 from attacks import HOST
-from harness import BINARY, BYTES, TEXT, Daemon, Schema, Tap, WebSocket, equal
+from harness import BINARY, BYTES, TEXT, Daemon, Schema, Skip, Tap, WebSocket, equal
 
 TENBOXD, FAKE_RUNTIME, SANITIZED = sys.argv[1], sys.argv[2], sys.argv[3] == "true"
 TAP, SCHEMA = Tap(), Schema()
@@ -50,6 +50,17 @@ def fill(daemon, value):
     equal(held[0].read_answer().status, 200)
     for connection in (extra, *held):
         connection.close()
+
+
+def as_member(daemon):
+    """A connection of the user nobody with the group 4242: the kernel says who connected."""
+    os.setegid(4242)
+    os.seteuid(65534)
+    try:
+        return daemon.connect()
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
 
 
 def vm(daemon, name="a", start=False, **members):
@@ -189,19 +200,42 @@ def body_bytes(daemon, value):
 def bodies_bytes(daemon, value):
     largest = 1 << 20
     head = f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Type: application/json\r\n"
+    chunked = f"{head}Transfer-Encoding: chunked\r\n\r\n"
+    large = f"{head}Content-Length: 65537\r\n\r\n".encode() + b"x" * 65537
+    large_in_chunks = f"{chunked}10001\r\n".encode() + b"x" * 65537 + b"\r\n0\r\n\r\n"
     held = [daemon.connect() for _ in range(value // largest)]
-    for number, connection in enumerate(held):
-        # In chunks it is not known what comes.
-        framing = "Transfer-Encoding: chunked" if number % 2 else f"Content-Length: {largest}"
-        connection.send(f"{head}{framing}\r\n\r\n".encode())
-    while code(answer := send(daemon, head + "Content-Length: 1\r\n\r\n{")) == "json-invalid":
+    silent = [daemon.connect() for _ in range(100)]
+    for connection in silent:
+        connection.send(f"{chunked}10000\r\n{{".encode())  # what has not come holds nothing
+    for connection in held:
+        connection.send(f"{head}Content-Length: {largest}\r\n\r\n".encode())
+    while code(answer := send(daemon, large)) == "json-invalid":
         pass  # not all of them have been seen yet
     equal((answer.status, code(answer)), (503, "too-many-connections"))
+    answer = send(daemon, large_in_chunks)
+    equal((answer.status, code(answer)), (503, "too-many-connections"), "in chunks")
+    # What is usual goes on.
     equal(daemon.request("GET", "/v1/vms").status, 200, "what has no body")
+    small = b"x" * 65536
+    for text in (f"{head}Content-Length: {len(small)}\r\n\r\n".encode() + small,
+                 f"{chunked}{len(small):x}\r\n".encode() + small + b"\r\n0\r\n\r\n"):
+        equal(code(send(daemon, text)), "json-invalid")
     held.pop().close()
-    while code(send(daemon, head + "Content-Length: 1\r\n\r\n{")) != "json-invalid":
-        pass
-    for connection in held:
+    for text in (large, large_in_chunks):
+        while code(send(daemon, text)) != "json-invalid":
+            pass
+    for connection in held + silent:
+        connection.close()
+    # A body that was read and parsed counts no more, however long its request waits.
+    vm(daemon, start=True, cmdline="ignore-button")
+    waiting = [daemon.connect() for _ in range(value // largest + 1)]
+    body = (b'{"timeout":3600' + b" " * largest)[:largest - 1] + b"}"
+    for connection in waiting:
+        connection.send(f"POST /v1/system:stop-vms?wait=60 HTTP/1.1\r\n{HOST}Content-Type: application/json\r\n"
+                        f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    equal(code(send(daemon, large)), "json-invalid")
+    equal(daemon.request("DELETE", "/v1/vms/a?force=true&wait=60").status, 200)
+    for connection in waiting:
         connection.close()
 
 
@@ -360,6 +394,33 @@ def all_limits():
                 raise AssertionError(f"{name}, {value}: {problem!r}") from problem
             if not SANITIZED:
                 assert daemon.rss_kib() <= 64 * 1024, (name, daemon.rss_kib())
+
+
+@TAP.test
+def members():
+    """members of the socket's group cannot take what the daemon's own user needs: connections, room for bodies"""
+    if os.geteuid() != 0:
+        raise Skip("only root can be somebody else")
+    flags = ["--socket-group", "4242", "--connections", "64", "--connections-per-user", "64",
+             "--head-timeout", "3600", "--body-timeout", "3600"]
+    head = f"POST /v1/vms HTTP/1.1\r\n{HOST}Content-Type: application/json\r\n"
+    with Daemon(TENBOXD, FAKE_RUNTIME, extra=flags) as daemon:
+        os.chmod(daemon.folder, 0o711)
+        held = [as_member(daemon) for _ in range(48)]
+        extra = as_member(daemon)
+        equal(code(extra.read_answer()), "too-many-connections")
+        extra.close()
+        own = [daemon.connect() for _ in range(16)]
+        equal(own[-1].request("GET", "/v1/vms").status, 200)
+        # A quarter of the room for bodies, which is 16 of the largest, for one member.
+        for connection in held[:4]:
+            connection.send(f"{head}Content-Length: 1048576\r\n\r\n".encode())
+        held[4].send(f"{head}Content-Length: 1048576\r\n\r\n".encode())
+        equal(code(held[4].read_answer()), "too-many-connections")
+        own[0].send(f"{head}Content-Length: 1048576\r\n\r\n".encode() + b"x" * 1048576)
+        equal(code(own[0].read_answer()), "json-invalid")
+        for connection in held + own:
+            connection.close()
 
 
 @TAP.test
