@@ -214,6 +214,7 @@ suite_lab() {
     run_lab lab-runtime -- tests/lab/runtime.py "$@"
     run_lab lab --memory 7168 -- tests/lab/hello.sh
     run_lab lab-daemon -- tests/lab/daemon.sh
+    run_lab lab-conformance -- tests/lab/conformance.sh
     run_tap lab-forward "$root/tests/lab/forward.sh"
     [ -n "$test_long" ] || return 0
     run_lab lab-systemd --host systemd -- tests/lab/systemd.sh
