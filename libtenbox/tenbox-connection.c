@@ -439,13 +439,79 @@ static int compare_names(gconstpointer a, gconstpointer b)
                   tenbox_vm_get_name(*(TenboxVm *const *)b));
 }
 
-/* Makes the table agree with a list that was asked for when the serial was @asked_at. */
-static GPtrArray *take_list(TenboxConnection *self, GPtrArray *records, guint64 asked_at)
+/* A list that is being taken. */
+typedef struct {
+    TenboxConnection *connection; /* a reference */
+    GPtrArray *vms;
+    GPtrArray *vanished; /* handles that were not in it */
+    GTask *task;
+    /* Goes on with @vms and @task; takes both. */
+    void (*done)(TenboxConnection *connection, GPtrArray *vms, GTask *task);
+} List;
+
+/* Takes @list. */
+static void finish_list(List *list)
+{
+    g_autoptr(TenboxConnection) self = list->connection;
+
+    g_ptr_array_sort(list->vms, compare_names);
+    list->done(self, list->vms, list->task);
+    g_ptr_array_unref(list->vanished);
+    g_free(list);
+}
+
+static void confirm_next(List *list);
+
+static void on_confirmed(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    List *list = user_data;
+    GPtrArray *vanished = list->vanished;
+    g_autoptr(TenboxVm) vm = g_ptr_array_steal_index(vanished, vanished->len - 1);
+    g_autoptr(GError) error = NULL;
+    TbxVmRecord *record = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (record) {
+        TenboxVm *known = take_document(list->connection, record);
+        if (known)
+            g_ptr_array_add(list->vms, g_object_ref(known));
+        tbx_vm_record_unref(record);
+    } else if (g_strcmp0(tenbox_error_get_code(error), "vm-not-found") == 0) {
+        tbx_vm_set_deleted(vm);
+    } else {
+        /* Nobody knows: they stay until somebody does. */
+        g_ptr_array_set_size(vanished, 0);
+    }
+    confirm_next(list);
+}
+
+/* Takes @list. */
+static void confirm_next(List *list)
+{
+    TenboxConnection *self = list->connection;
+    GPtrArray *vanished = list->vanished;
+    GTask *inner;
+
+    if (vanished->len == 0) {
+        finish_list(list);
+        return;
+    }
+    inner = g_task_new(self, g_task_get_cancellable(list->task), on_confirmed, list);
+    g_task_set_check_cancellable(inner, FALSE);
+    tbx_driver_vm_get(self->driver,
+                      tenbox_vm_get_id(g_ptr_array_index(vanished, vanished->len - 1)), inner);
+}
+
+/* Makes the table agree with a list that was asked for when the serial was @asked_at, then calls @done; takes
+ * @task. A long list may have come in pages, between which a VM can be renamed from a later one into an
+ * earlier one: whether such a VM is gone is asked for. */
+static void take_list(TenboxConnection *self, GPtrArray *records, guint64 asked_at,
+                      void (*done)(TenboxConnection *, GPtrArray *, GTask *), GTask *task)
 {
     GPtrArray *vms = g_ptr_array_new_with_free_func(g_object_unref);
     g_autoptr(GHashTable) listed = g_hash_table_new(g_str_hash, g_str_equal);
     g_autoptr(GPtrArray) vanished = g_ptr_array_new_with_free_func(g_object_unref);
     GHashTableIter iter;
+    List *list;
     gpointer id, value;
 
     for (guint i = 0; i < records->len; i++) {
@@ -462,10 +528,24 @@ static GPtrArray *take_list(TenboxConnection *self, GPtrArray *records, guint64 
         if (entry->serial <= asked_at && !g_hash_table_contains(listed, id))
             g_ptr_array_add(vanished, g_object_ref(entry->vm));
     }
-    for (guint i = 0; i < vanished->len; i++)
-        tbx_vm_set_deleted(g_ptr_array_index(vanished, i));
-    g_ptr_array_sort(vms, compare_names);
-    return vms;
+    if (records->len < TBX_VM_LIST_PAGE) {
+        for (guint i = 0; i < vanished->len; i++)
+            tbx_vm_set_deleted(g_ptr_array_index(vanished, i));
+        g_ptr_array_set_size(vanished, 0);
+    }
+    list = g_new0(List, 1);
+    list->connection = g_object_ref(self);
+    list->vms = vms;
+    list->vanished = g_steal_pointer(&vanished);
+    list->task = task;
+    list->done = done;
+    confirm_next(list);
+}
+
+static void return_list(TenboxConnection *self, GPtrArray *vms, GTask *task)
+{
+    g_task_return_pointer(task, vms, tbx_ptr_array_free);
+    g_object_unref(task);
 }
 
 static void on_listed(GObject *source, GAsyncResult *result, gpointer user_data)
@@ -476,8 +556,8 @@ static void on_listed(GObject *source, GAsyncResult *result, gpointer user_data)
     g_autoptr(GPtrArray) records = g_task_propagate_pointer(G_TASK(result), &error);
 
     if (records)
-        g_task_return_pointer(task, take_list(TENBOX_CONNECTION(source), records, *asked_at),
-                              tbx_ptr_array_free);
+        take_list(TENBOX_CONNECTION(source), records, *asked_at, return_list,
+                  g_steal_pointer(&task));
     else
         g_task_return_error(task, error);
 }
@@ -530,6 +610,21 @@ static void tell_resync(TenboxConnection *self)
     g_signal_emit_by_name(self, "resync");
 }
 
+static void end_watch_list(TenboxConnection *self, GPtrArray *vms, GTask *task)
+{
+    g_autoptr(GTask) owned = task;
+
+    self->listings--;
+    g_ptr_array_unref(vms);
+    if (!self->driver->is_watching) {
+        answer_lost(task);
+        return;
+    }
+    set_watch_state(self, TENBOX_WATCH_STATE_ON);
+    tell_resync(self);
+    g_task_return_boolean(task, TRUE);
+}
+
 static void on_watch_listed(GObject *source, GAsyncResult *result, gpointer user_data)
 {
     g_autoptr(GTask) task = user_data;
@@ -538,19 +633,12 @@ static void on_watch_listed(GObject *source, GAsyncResult *result, gpointer user
     GError *error = NULL;
     g_autoptr(GPtrArray) records = g_task_propagate_pointer(G_TASK(result), &error);
 
+    if (records) {
+        take_list(self, records, *asked_at, end_watch_list, g_steal_pointer(&task));
+        return;
+    }
     self->listings--;
-    if (!records) {
-        g_task_return_error(task, error);
-        return;
-    }
-    g_ptr_array_unref(take_list(self, records, *asked_at));
-    if (!self->driver->is_watching) {
-        answer_lost(task);
-        return;
-    }
-    set_watch_state(self, TENBOX_WATCH_STATE_ON);
-    tell_resync(self);
-    g_task_return_boolean(task, TRUE);
+    g_task_return_error(task, error);
 }
 
 /* Asks for all VMs; @task is answered when the handles agree with the list. */
@@ -761,18 +849,11 @@ static gboolean may_be_prefix(const char *name)
     return length >= PREFIX_MIN && length < 36 && strspn(name, "0123456789abcdef-") == length;
 }
 
-static void on_prefix_list(GObject *source, GAsyncResult *result, gpointer user_data)
+static void return_match(TenboxConnection *self, GPtrArray *list, GTask *taken)
 {
-    g_autoptr(GTask) task = user_data;
+    g_autoptr(GPtrArray) vms = list;
+    g_autoptr(GTask) task = taken;
     Lookup *lookup = g_task_get_task_data(task);
-    GError *error = NULL;
-    g_autoptr(GPtrArray) records = g_task_propagate_pointer(G_TASK(result), &error);
-
-    if (!records) {
-        g_task_return_error(task, error);
-        return;
-    }
-    g_autoptr(GPtrArray) vms = take_list(TENBOX_CONNECTION(source), records, lookup->asked_at);
     g_autoptr(GString) matches = g_string_new(NULL);
     TenboxVm *match = NULL;
     guint count = 0;
@@ -794,6 +875,20 @@ static void on_prefix_list(GObject *source, GAsyncResult *result, gpointer user_
         g_task_return_error(task, tbx_error_new("name-ambiguous", NULL,
                                                 "\"%s\" is the beginning of several ids: %s",
                                                 lookup->name, matches->str));
+}
+
+static void on_prefix_list(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+    Lookup *lookup = g_task_get_task_data(task);
+    GError *error = NULL;
+    g_autoptr(GPtrArray) records = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (records)
+        take_list(TENBOX_CONNECTION(source), records, lookup->asked_at, return_match,
+                  g_steal_pointer(&task));
+    else
+        g_task_return_error(task, error);
 }
 
 static void on_found(GObject *source, GAsyncResult *result, gpointer user_data)

@@ -5,8 +5,8 @@
  * The documents are the driver's own, so that a list of many costs references; their JSON is made piece by
  * piece while the client takes it. A short list is answered as one text.
  *
- * A page token is the sort key of the last VM of the page before: what is created, renamed or deleted
- * meanwhile shifts nothing.
+ * A page token is the position of the last VM of the page before: what is created or deleted meanwhile shifts
+ * nothing. One that is renamed meanwhile may be in two pages, or in none.
  */
 #include <string.h>
 
@@ -71,33 +71,88 @@ static gboolean check_states(const char *states, GError **error)
     return TRUE;
 }
 
-/* What the list is sorted by: names, and in the trash the latest deletion first. */
-static char *make_key(const TbxVmRecord *record)
+/* What the list is sorted by: names, and in the trash the latest deletion first; then ids. */
+typedef struct {
+    gint64 deleted_at; /* 0: not in the trash */
+    char *name;        /* NULL in the trash */
+    char *id;
+} Position;
+
+static Position position_of(const TbxVmRecord *record)
 {
-    return record->deleted_at != 0 ? g_strdup_printf("%020" G_GINT64_FORMAT "/%s",
-                                                     G_MAXINT64 - record->deleted_at, record->id)
-                                   : g_strdup_printf("%s/%s", record->name, record->id);
+    return (Position){
+        .deleted_at = record->deleted_at,
+        .name = record->deleted_at == 0 ? record->name : NULL,
+        .id = record->id,
+    };
+}
+
+static int compare_positions(const Position *left, const Position *right)
+{
+    int order = left->deleted_at > right->deleted_at   ? -1
+                : left->deleted_at < right->deleted_at ? 1
+                                                       : g_strcmp0(left->name, right->name);
+
+    return order != 0 ? order : strcmp(left->id, right->id);
+}
+
+static int compare_records(gconstpointer a, gconstpointer b)
+{
+    const Position left = position_of(*(TbxVmRecord *const *)a);
+    const Position right = position_of(*(TbxVmRecord *const *)b);
+
+    return compare_positions(&left, &right);
+}
+
+static char *print_token(const TbxVmRecord *record)
+{
+    const Position position = position_of(record);
+
+    return position.name != NULL
+               ? g_strdup_printf("%s/%s", position.name, position.id)
+               : g_strdup_printf("%" G_GINT64_FORMAT "/%s", position.deleted_at, position.id);
+}
+
+/* What print_token() has made; of anything else, some position. */
+static void parse_token(const char *token, gboolean is_trash, Position *ret_position)
+{
+    const char *slash = strchr(token, '/');
+    const char *end = slash != NULL ? slash : token + strlen(token);
+
+    *ret_position = (Position){.id = g_strdup(slash != NULL ? slash + 1 : "")};
+    if (is_trash) {
+        ret_position->deleted_at = g_ascii_strtoll(token, NULL, 10);
+    } else {
+        ret_position->name = g_strndup(token, (gsize)(end - token));
+    }
 }
 
 /* The part of @records that the query asks for; *@ret_next is the token of the next page, or NULL. */
 static GPtrArray *select_page(const TbdQuery *query, GPtrArray *records, char **ret_next)
 {
     GPtrArray *page = g_ptr_array_new_with_free_func((GDestroyNotify)tbx_vm_record_unref);
+    Position after = {0};
 
+    if (query->page_token != NULL) {
+        parse_token(query->page_token, query->deleted, &after);
+    }
+    g_ptr_array_sort(records, compare_records);
     for (guint i = 0; i < records->len; i++) {
         TbxVmRecord *record = records->pdata[i];
-        g_autofree char *key = make_key(record);
+        const Position position = position_of(record);
 
         if (!fits(query, record) ||
-            (query->page_token != NULL && strcmp(key, query->page_token) <= 0)) {
+            (query->page_token != NULL && compare_positions(&position, &after) <= 0)) {
             continue;
         }
         if (query->limit != 0 && page->len == query->limit) {
-            *ret_next = make_key(page->pdata[page->len - 1]);
+            *ret_next = print_token(page->pdata[page->len - 1]);
             break;
         }
         g_ptr_array_add(page, tbx_vm_record_ref(record));
     }
+    g_free(after.name);
+    g_free(after.id);
     return page;
 }
 

@@ -165,6 +165,9 @@ void tbx_console_stream_close(TbxConsoleStream *self);
 
 /* ---- drivers ------------------------------------------------------------------------------ */
 
+/* A list of so many VMs may be no snapshot; see vm_list(). */
+#define TBX_VM_LIST_PAGE 500
+
 typedef struct {
     const char *name; /* "local", "remote", "test" */
 
@@ -185,7 +188,8 @@ typedef struct {
      * The timeout of @options (borrowed) is for all together, -1: the driver's. */
     void (*system_stop_vms)(TbxDriver *self, const TbxActionOptions *options, GTask *task);
 
-    /* GPtrArray of TbxVmRecord with its free function, sorted by name; g_ptr_array_unref() */
+    /* GPtrArray of TbxVmRecord with its free function, sorted by name; g_ptr_array_unref(). With fewer than
+     * TBX_VM_LIST_PAGE it is all VMs at one moment; a longer one may lack a VM that was renamed meanwhile. */
     void (*vm_list)(TbxDriver *self, GTask *task);
     /* TbxVmRecord *; tbx_vm_record_unref(). "vm-not-found". */
     void (*vm_get)(TbxDriver *self, const char *vm, GTask *task);

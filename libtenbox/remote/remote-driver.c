@@ -376,12 +376,12 @@ static void remote_system_stop_vms(TbxDriver *base, const TbxActionOptions *opti
 
 static void remote_vm_list(TbxDriver *base, GTask *task)
 {
-    call_pages(base, "/v1/vms?limit=500", task);
+    call_pages(base, "/v1/vms?limit=" G_STRINGIFY(TBX_VM_LIST_PAGE), task);
 }
 
 static void remote_vm_list_deleted(TbxDriver *base, GTask *task)
 {
-    call_pages(base, "/v1/vms?limit=500&deleted=true", task);
+    call_pages(base, "/v1/vms?deleted=true&limit=" G_STRINGIFY(TBX_VM_LIST_PAGE), task);
 }
 
 static void remote_vm_undelete(TbxDriver *base, const char *vm, const char *name, GTask *task)

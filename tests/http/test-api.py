@@ -712,6 +712,34 @@ def thousands():
 
 
 @TAP.test
+def name_pages():
+    """pages have every VM once, whatever its name is to its neighbour's"""
+    with Api() as api:
+        expected = ["web", "web-1", "web-2", "web1", "zeta"]
+        for name in reversed(expected):
+            api.create(name)
+        seen, token = [], None
+        while True:
+            query = "?limit=1" + ("&page_token=" + urllib.parse.quote(token, safe="") if token else "")
+            answer = api.call("GET", "/v1/vms", query=query, status=200).json()
+            seen += [item["name"] for item in answer["items"]]
+            token = answer["next_page_token"]
+            if token is None:
+                break
+        equal(seen, expected)
+        # Of the trash, too.
+        for name in expected:
+            api.call("DELETE", "/v1/vms/{vm}", name, query="?wait=60", status=200)
+        seen, token = set(), None
+        for _ in expected:
+            query = "?deleted=true&limit=1" + ("&page_token=" + urllib.parse.quote(token, safe="") if token else "")
+            answer = api.call("GET", "/v1/vms", query=query, status=200).json()
+            seen |= {item["name"] for item in answer["items"]}
+            token = answer["next_page_token"]
+        equal((sorted(seen), token), (expected, None))
+
+
+@TAP.test
 def many():
     """100 VMs in one list, in order"""
     with Api() as api:

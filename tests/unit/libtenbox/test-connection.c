@@ -363,6 +363,39 @@ static void test_long_list(Fixture *fixture, gconstpointer data)
     g_assert_cmpuint(vms->len, ==, count);
 }
 
+/* What a list in pages does not name may have been renamed from one page into another: it is asked for. */
+static void test_pages(Fixture *fixture, gconstpointer data)
+{
+    g_autofree char *foo = fake_vm(FAKE_ID_1, "foo", "running", 3);
+    g_autofree char *bar = fake_vm(FAKE_ID_2, "bar", "stopped", 1);
+    g_autoptr(GString) items = g_string_new(NULL);
+    g_autoptr(GError) error = NULL;
+
+    answer_list(fixture, foo, bar);
+    g_autoptr(GPtrArray) vms = list_vms(fixture, &error);
+    g_assert_no_error(error);
+    TenboxVm *gone = g_ptr_array_index(vms, 0);
+    TenboxVm *renamed = g_ptr_array_index(vms, 1);
+    for (guint i = 0; i < 500; i++) {
+        g_autofree char *id = g_strdup_printf("aaaaaaaa-1111-4111-8111-%012u", i);
+        g_autofree char *name = g_strdup_printf("vm-%u", i);
+        g_autofree char *vm = fake_vm(id, name, "stopped", 1);
+
+        g_string_append_printf(items, "%s%s", i > 0 ? "," : "", vm);
+    }
+    answer_list(fixture, items->str, NULL);
+    answer_vm(fixture, FAKE_ID_1, "a-foo", "running", 4);
+    fake_daemon_answer(fixture->daemon, "GET /v1/vms/" FAKE_ID_2, 404, "application/problem+json",
+                       "{\"code\":\"vm-not-found\",\"detail\":\"no such VM\"}");
+    g_autoptr(GPtrArray) again = list_vms(fixture, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(again->len, ==, 501);
+    g_assert_true(g_ptr_array_index(again, 0) == renamed);
+    g_assert_cmpstr(tenbox_vm_get_name(renamed), ==, "a-foo");
+    g_assert_false(tenbox_vm_is_deleted(renamed));
+    g_assert_true(tenbox_vm_is_deleted(gone));
+}
+
 static void test_lookup(Fixture *fixture, gconstpointer data)
 {
     g_autofree char *foo = fake_vm(FAKE_ID_1, "foo", "running", 3);
@@ -2011,6 +2044,7 @@ int main(int argc, char **argv)
     ADD("/open/long-path", test_long_path);
     ADD("/vms/list", test_list);
     ADD("/vms/long-list", test_long_list);
+    ADD("/vms/pages", test_pages);
     ADD("/vms/lookup", test_lookup);
     ADD("/vms/create", test_create);
     ADD("/vms/create-again", test_create_again);
