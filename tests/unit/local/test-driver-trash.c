@@ -442,9 +442,99 @@ static void test_leftovers(void)
     harness_fini(&harness);
 }
 
+/* The driver is closed before the folder of a deleted VM has gone anywhere: whatever the deletion was to be, the
+ * VM stays, since the data folder may be another daemon's by then. */
+static void check_closed_while_deleting(gboolean is_purge)
+{
+    const TbxActionOptions options = {.timeout = -1, .purge = is_purge};
+    Harness harness;
+    ThreadHold hold;
+    g_autofree char *id = NULL;
+    g_autofree char *folder = NULL;
+    g_autoptr(TbxVmSpec) spec = tbx_vm_spec_new();
+    g_autoptr(TbxVmRecord) record = NULL;
+    g_autoptr(TbxOperationRecord) begun = NULL;
+    GTask *updating = new_task(NULL), *deleting = new_task(NULL);
+    guint descriptors;
+
+    set_clock();
+    harness_init(&harness);
+    id = create_vm(&harness, "one", NULL);
+    harness_close(&harness);
+    descriptors = count_descriptors();
+    harness_open(&harness);
+    hold_threads(&hold);
+    spec->notes = g_strdup("precious");
+    spec->present = TBX_VM_SPEC_NOTES;
+    tbx_driver_vm_update(harness.driver, "one", spec, updating);
+    tbx_driver_vm_begin(harness.driver, "one", DELETE, &options, deleting);
+    begun = finish_pointer(deleting, NULL);
+    g_assert_nonnull(begun);
+    tbx_driver_close(harness.driver);
+    release_threads(&hold);
+    record = finish_pointer(updating, NULL);
+    harness_close(&harness);
+    wait_descriptors(descriptors); /* the last of it is over */
+    assert_in_trash(&harness, id, FALSE);
+    folder = list_vms_folder(&harness);
+    g_assert_cmpstr(folder, ==, id);
+    harness_open(&harness);
+    g_assert_cmpint(get_state(&harness, "one"), ==, TENBOX_VM_STATE_STOPPED);
+    harness_fini(&harness);
+}
+
+static void test_closed_while_deleting(void)
+{
+    check_closed_while_deleting(FALSE);
+    check_closed_while_deleting(TRUE);
+}
+
+typedef struct {
+    Harness *harness;
+    GTask *undeleting; /* begun from within vm.purged */
+} WithinPurge;
+
+static void undelete_purged(TbxEventRecord *event, gpointer user_data)
+{
+    WithinPurge *within = user_data;
+
+    if (!g_str_equal(event->type, TBX_EVENT_VM_PURGED))
+        return;
+    g_assert_null(within->undeleting);
+    within->undeleting = new_task(NULL);
+    tbx_driver_vm_undelete(within->harness->driver, event->vm->id, NULL, within->undeleting);
+}
+
+/* What is told to be gone is gone, for whoever hears of it, too. */
+static void test_undelete_purged(void)
+{
+    Harness harness;
+    WithinPurge within = {&harness, NULL};
+    g_autofree char *id = NULL;
+    g_autoptr(TbxOperationRecord) purged = NULL;
+    g_autoptr(GError) error = NULL;
+
+    set_clock();
+    harness_init(&harness);
+    id = create_vm(&harness, "one", NULL);
+    run_ok(&harness, "one", DELETE, FALSE);
+    harness.on_event = undelete_purged;
+    harness.on_event_data = &within;
+    purged = purge(&harness, id, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(purged->state, ==, TENBOX_OPERATION_STATE_DONE);
+    g_assert_nonnull(within.undeleting);
+    g_assert_null(finish_pointer(within.undeleting, &error));
+    assert_error(&error, "vm-not-found", NULL);
+    assert_deleted_count(&harness, 0);
+    harness_fini(&harness);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/trash/closed-while-deleting", test_closed_while_deleting);
+    g_test_add_func("/trash/undelete-purged", test_undelete_purged);
     g_test_add_func("/trash/there-and-back", test_there_and_back);
     g_test_add_func("/trash/over-drivers", test_over_drivers);
     g_test_add_func("/trash/purge", test_purge);
