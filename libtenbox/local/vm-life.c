@@ -15,6 +15,9 @@
 #include "libtenbox/local/vm-private.h"
 #include "libtenbox/wire/wire-error.h"
 
+/* How long a restart that is due waits for somebody who is changing the VM, before it looks again. */
+#define BUSY_RETRY_MS 1000u
+
 static void restart_clear(TbxVmLife *life)
 {
     tbx_source_clear(&life->timer);
@@ -36,16 +39,22 @@ void tbx_life_free(TbxLocalVm *vm)
 
 /* ---- restarts ----------------------------------------------------------------------------- */
 
+static void arm(TbxLocalVm *vm, guint milliseconds);
+
 static gboolean on_due(gpointer user_data)
 {
     G_GNUC_UNUSED g_autoptr(TbxHeldVm) vm = tbx_local_vm_hold(user_data);
     g_autoptr(TbxOperationRecord) operation = NULL;
     g_autoptr(GError) error = NULL;
 
+    /* Its definition is being changed: it waits for that. */
+    if (vm->verb.operation != NULL) {
+        arm(vm, BUSY_RETRY_MS);
+        return G_SOURCE_REMOVE;
+    }
     restart_clear(&vm->life);
     vm->life.count++;
     operation = tbx_local_vm_begin_automatic(vm, &error);
-    /* Somebody is changing it, perhaps: as a start that failed. */
     if (operation == NULL)
         tbx_life_on_start_failed(vm, error);
     return G_SOURCE_REMOVE;
@@ -75,7 +84,10 @@ static void judge(TbxLocalVm *vm, gboolean is_failure, const char *reason)
     guint delay;
 
     if (vm->context->is_closed || vm->definition == NULL || life->due != NULL ||
-        vm->verb.operation != NULL || tbx_vm_state_has_process(vm->state.value))
+        tbx_vm_state_has_process(vm->state.value))
+        return;
+    /* A change of the definition begins no process and ends none. */
+    if (vm->verb.operation != NULL && vm->verb.phase != TBX_PHASE_UPDATING)
         return;
     /* While all are being stopped, none is started. */
     if (tbx_operations_get_current(vm->context->operations, NULL) != NULL)

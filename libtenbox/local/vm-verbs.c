@@ -2,7 +2,7 @@
 /*
  * The actions on a VM, as steps that events drive on.
  *
- *   start     LAUNCHING … the guest runs
+ *   start     LAUNCHING (a timer) … the guest runs
  *   stop      [WAKING] ASKING (the button; a timer) → POWERING_OFF (a timer) → KILLING … the end
  *             by force: POWERING_OFF at once
  *   shutdown  ASKING … the button was pressed
@@ -26,6 +26,9 @@
 #define POWER_OFF_TIMEOUT_MS 5000u
 /* How long a guest may take to shut down for a reboot. */
 #define REBOOT_TIMEOUT_S     120u
+/* How long a process may take from its beginning until its guest runs: far beyond what a large initrd on a
+ * slow disk needs. */
+#define LAUNCH_TIMEOUT_S     180u
 /* How long a runtime may take to reset, pause or resume a machine: far beyond what any needs. */
 #define EFFECT_TIMEOUT_S     60u
 
@@ -154,23 +157,32 @@ static gboolean on_stop_timeout(gpointer user_data)
     return G_SOURCE_REMOVE;
 }
 
+static void note_request(TbxLocalVm *vm, gint64 time)
+{
+    if (vm->shutdown_requested_at == time)
+        return;
+    vm->shutdown_requested_at = time;
+    tbx_local_vm_save_state(vm, NULL, NULL);
+    tbx_local_vm_publish(vm, TBX_EVENT_VM_CHANGED);
+}
+
 static gboolean on_reboot_timeout(gpointer user_data)
 {
     TbxLocalVm *vm = user_data;
+    G_GNUC_UNUSED g_autoptr(TbxHeldVm) held = tbx_local_vm_hold(vm);
+    guint token = vm->verb.token;
     GError *error = tbx_error_new(
         "timed-out", NULL, "The guest did not shut down within %u seconds of the power button",
         REBOOT_TIMEOUT_S);
 
+    error = tbx_error_with_hint(error, "Reset the VM, or stop it by force");
     tbx_source_clear(&vm->verb.timer);
-    tbx_verb_end(vm, tbx_error_with_hint(error, "Reset the VM, or stop it by force"));
+    note_request(vm, 0); /* nobody waits for it any more */
+    if (is_mine(vm, token))
+        tbx_verb_end(vm, error);
+    else
+        g_error_free(error);
     return G_SOURCE_REMOVE;
-}
-
-static void note_request(TbxLocalVm *vm)
-{
-    vm->shutdown_requested_at = g_get_real_time();
-    tbx_local_vm_save_state(vm, NULL, NULL);
-    tbx_local_vm_publish(vm, TBX_EVENT_VM_CHANGED);
 }
 
 static void on_button_replied(int code, guint token, gpointer user_data)
@@ -180,7 +192,7 @@ static void on_button_replied(int code, guint token, gpointer user_data)
     if (!is_mine(vm, token) || vm->verb.phase != TBX_PHASE_ASKING)
         return;
     if (code == 0)
-        note_request(vm);
+        note_request(vm, g_get_real_time());
     if (!is_mine(vm, token))
         return;
     /* A guest that cannot be asked is switched off when its time is over. */
@@ -241,6 +253,28 @@ static void abort_launch(TbxLocalVm *vm)
         kill_process(vm);
 }
 
+static gboolean on_launch_timeout(gpointer user_data)
+{
+    TbxLocalVm *vm = user_data;
+
+    tbx_source_clear(&vm->verb.timer);
+    if (vm->process == NULL)
+        return G_SOURCE_REMOVE;
+    if (vm->refusal == NULL)
+        vm->refusal =
+            tbx_error_new("timed-out", NULL, "The guest did not begin to run within %u seconds",
+                          LAUNCH_TIMEOUT_S);
+    /* The action ends when it has. */
+    tbx_vm_process_kill(vm->process);
+    return G_SOURCE_REMOVE;
+}
+
+static void wait_for_launch(TbxLocalVm *vm)
+{
+    enter_phase(vm, TBX_PHASE_LAUNCHING);
+    set_timer(vm, LAUNCH_TIMEOUT_S * 1000, on_launch_timeout);
+}
+
 /* Begins a process for the action under way; a failure ends the action. */
 static void launch(TbxLocalVm *vm)
 {
@@ -248,7 +282,7 @@ static void launch(TbxLocalVm *vm)
     GError *error = NULL;
 
     tbx_local_vm_set_last_error(vm, NULL);
-    enter_phase(vm, TBX_PHASE_LAUNCHING);
+    wait_for_launch(vm);
     if (!apply_step(vm, TBX_VM_EVENT_START))
         return;
     if (tbx_local_vm_launch(vm, &error)) {
@@ -391,13 +425,15 @@ static gboolean withdraw_stop(TbxLocalVm *vm)
     if (vm->process != NULL && vm->state.value == TENBOX_VM_STATE_RUNNING &&
         tbx_vm_process_get_state(vm->process) == RT_STATE_PAUSED)
         tbx_local_vm_apply(vm, TBX_VM_EVENT_PAUSED);
+    /* An end that comes later is not what was asked for. */
+    note_request(vm, 0);
     return is_mine(vm, token);
 }
 
 static void begin_reset(TbxLocalVm *vm)
 {
     if (vm->launch != TBX_LAUNCH_NONE)
-        enter_phase(vm, TBX_PHASE_LAUNCHING);
+        wait_for_launch(vm);
     else if (withdraw_stop(vm))
         request(vm, RT_RESET, TBX_PHASE_RESETTING);
 }

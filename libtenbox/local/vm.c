@@ -361,7 +361,8 @@ static void on_exited(const TbxVmExit *exit, gboolean is_clean, gpointer user_da
     TbxLaunchStep launch = self->launch;
     gboolean is_refused = self->refusal != NULL && launch != TBX_LAUNCH_NONE;
     gboolean is_wanted = is_clean || tbx_verb_wants_end(self);
-    gboolean is_asked = self->shutdown_requested_at != 0 ||
+    /* A guest that was asked to shut down ends in order; one that crashes has not done what was asked. */
+    gboolean is_asked = (is_clean && self->shutdown_requested_at != 0) ||
                         g_str_equal(exit->reason, "host-power-off") ||
                         tbx_verb_answers_for_end(self, is_clean);
     g_autoptr(GError) failure = NULL;

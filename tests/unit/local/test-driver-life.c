@@ -297,6 +297,92 @@ static void test_users_verbs(void)
     fini(&harness);
 }
 
+static gboolean is_shutdown_requested(gpointer user_data)
+{
+    const Subject *subject = user_data;
+    g_autoptr(TbxVmRecord) record = get_vm(subject->harness, subject->name);
+
+    return record->shutdown_requested_at != 0;
+}
+
+/* A request that was taken back, or ignored, asks for nothing any more: the policy holds again. */
+static void test_asked_in_vain(void)
+{
+    Harness harness;
+    Subject subject = {&harness, "one", 0};
+    g_autoptr(TbxOperationRecord) stopping = NULL;
+    g_autoptr(TbxOperationRecord) cancelled = NULL;
+    g_autoptr(TbxOperationRecord) rebooting = NULL;
+    g_autoptr(TbxOperationRecord) rebooted = NULL;
+    g_autoptr(TbxVmRecord) record = NULL;
+    g_autoptr(GError) error = NULL;
+    GTask *task;
+
+    init(&harness);
+    make_restarting(&harness, "one", "ignore-button", ALWAYS);
+    run_ok(&harness, "one", START, FALSE);
+    stopping = begin(&harness, "one", STOP, FALSE, 3600, &error);
+    g_assert_no_error(error);
+    wait_until("a request", is_shutdown_requested, &subject);
+    task = new_task(NULL);
+    tbx_driver_operation_cancel(harness.driver, stopping->id, task);
+    cancelled = finish_pointer(task, NULL);
+    assert_cancelled(&harness, stopping->id);
+    record = get_vm(&harness, "one");
+    g_assert_cmpint(record->shutdown_requested_at, ==, 0);
+    tell_guest(&harness, "one", "@poweroff\n");
+    wait_due(&harness, "one", "guest-power-off", 1);
+    advance_clock(1000);
+    wait_state(&harness, "one", TENBOX_VM_STATE_RUNNING);
+
+    run_ok(&harness, "one", SHUTDOWN, FALSE);
+    wait_until("a request", is_shutdown_requested, &subject);
+    tell_guest(&harness, "one", "@signal 9\n");
+    wait_due(&harness, "one", "killed", 1);
+    run_ok(&harness, "one", START, FALSE);
+
+    rebooting = begin(&harness, "one", REBOOT, FALSE, -1, &error);
+    g_assert_no_error(error);
+    wait_until("a request", is_shutdown_requested, &subject);
+    advance_clock(120 * 1000);
+    rebooted = wait_operation(&harness, rebooting->id);
+    g_assert_cmpstr(tenbox_error_get_code(rebooted->error), ==, "timed-out");
+    tell_guest(&harness, "one", "@poweroff\n");
+    wait_due(&harness, "one", "guest-power-off", 1);
+    fini(&harness);
+}
+
+/* Somebody changes the VM while it ends, and while its restart is due: the restart waits. */
+static void test_while_updating(void)
+{
+    Harness harness;
+    ThreadHold hold;
+    g_autoptr(TbxVmSpec) spec = tbx_vm_spec_new();
+    g_autoptr(TbxVmRecord) updated = NULL;
+    g_autoptr(GError) error = NULL;
+    GTask *task = new_task(NULL);
+
+    init(&harness);
+    make_restarting(&harness, "one", NULL, ALWAYS);
+    run_ok(&harness, "one", START, FALSE);
+    hold_threads(&hold);
+    spec->cpu_count = 2;
+    spec->present = TBX_VM_SPEC_CPU_COUNT;
+    tbx_driver_vm_update(harness.driver, "one", spec, task);
+    tell_guest(&harness, "one", "@signal 9\n");
+    wait_due(&harness, "one", "killed", 1);
+    advance_clock(1000);
+    while (g_main_context_iteration(NULL, FALSE)) {
+    }
+    release_threads(&hold);
+    updated = finish_pointer(task, &error);
+    g_assert_no_error(error);
+    advance_clock(1000);
+    wait_state(&harness, "one", TENBOX_VM_STATE_RUNNING);
+    wait_count(&harness, "one", 1);
+    fini(&harness);
+}
+
 /* A start that the daemon makes fails: it is one more failure of the row. */
 static void test_failing_restart(void)
 {
@@ -495,6 +581,28 @@ static void test_autostart(void)
     again = name_events(&harness, TBX_EVENT_VM_AUTOSTART);
     g_assert_cmpstr(again, ==, "");
     g_assert_cmpint(get_state(&harness, "b"), ==, TENBOX_VM_STATE_STOPPED);
+    fini(&harness);
+}
+
+/* A start that never comes to an end does not keep those behind it from starting with their host. */
+static void test_autostart_hangs(void)
+{
+    Harness harness;
+    g_autoptr(TbxVmRecord) record = NULL;
+    g_autoptr(TbxConsoleStream) console = NULL;
+
+    init(&harness);
+    make_vm(&harness, "hangs", "start-hang", NO, 1, 0);
+    make_vm(&harness, "next", NULL, NO, 2, 0);
+    reboot_host(&harness);
+    console = wait_console(&harness, "hangs");
+    g_free(read_until(console, "fake: hanging\r\n"));
+    g_assert_cmpint(get_state(&harness, "next"), ==, TENBOX_VM_STATE_STOPPED);
+    advance_clock(180 * 1000);
+    wait_state(&harness, "next", TENBOX_VM_STATE_RUNNING);
+    record = get_vm(&harness, "hangs");
+    g_assert_cmpint(record->state, ==, TENBOX_VM_STATE_STOPPED);
+    g_assert_cmpstr(record->last_error->code, ==, "timed-out");
     fini(&harness);
 }
 
@@ -891,6 +999,9 @@ int main(int argc, char **argv)
     g_test_add_func("/local/life/next-driver", test_next_driver);
     g_test_add_func("/local/life/due-over-reboot", test_due_over_reboot);
     g_test_add_func("/local/life/autostart", test_autostart);
+    g_test_add_func("/local/life/asked-in-vain", test_asked_in_vain);
+    g_test_add_func("/local/life/while-updating", test_while_updating);
+    g_test_add_func("/local/life/autostart-hangs", test_autostart_hangs);
     g_test_add_func("/local/life/autostart-delays", test_autostart_delays);
     g_test_add_func("/local/life/closed-while-starting", test_closed_while_starting);
     g_test_add_func("/local/life/bad-boot-file", test_bad_boot_file);
