@@ -1212,6 +1212,18 @@ static GError *check_call(const char *method, const char *path)
     return NULL;
 }
 
+static void on_called(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    g_autoptr(GTask) task = user_data;
+    GError *error = NULL;
+    TbxCallAnswer *answer = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (answer)
+        g_task_return_pointer(task, answer, tbx_call_answer_free);
+    else
+        g_task_return_error(task, error);
+}
+
 void tenbox_connection_call_async(TenboxConnection *self, const char *method, const char *path,
                                   const char *body, GCancellable *cancellable,
                                   GAsyncReadyCallback callback, gpointer user_data)
@@ -1231,12 +1243,24 @@ void tenbox_connection_call_async(TenboxConnection *self, const char *method, co
     if (error)
         g_task_return_error(task, error);
     else
-        tbx_driver_call(self->driver, method, path, object, tbx_task_inner(task, on_text));
+        tbx_driver_call(self->driver, method, path, object, tbx_task_inner(task, on_called));
 }
 
 char *tenbox_connection_call_finish(TenboxConnection *self, GAsyncResult *result, GError **error)
 {
-    return finish_pointer(self, result, error);
+    return tenbox_connection_call_finish_with_type(self, result, NULL, error);
+}
+
+char *tenbox_connection_call_finish_with_type(TenboxConnection *self, GAsyncResult *result,
+                                              char **content_type, GError **error)
+{
+    TbxCallAnswer *answer = finish_pointer(self, result, error);
+    char *text = answer ? g_steal_pointer(&answer->text) : NULL;
+
+    if (content_type)
+        *content_type = answer ? g_steal_pointer(&answer->content_type) : NULL;
+    g_clear_pointer(&answer, tbx_call_answer_free);
+    return text;
 }
 
 /* ---- operations --------------------------------------------------------------------------- */

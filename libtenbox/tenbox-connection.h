@@ -790,6 +790,25 @@ TENBOX_AVAILABLE_IN_0_1
 char *tenbox_connection_call_finish(TenboxConnection *self, GAsyncResult *result, GError **error);
 
 /**
+ * tenbox_connection_call_finish_with_type:
+ * @self: a connection
+ * @result: the result
+ * @content_type: (out) (optional) (nullable): the type of the answer, such as "application/json" or
+ *   "text/plain", without parameters; %NULL when it has none
+ * @error: return location
+ *
+ * Ends tenbox_connection_call_async() for those to whom it matters what the text is: a log may look like a
+ * document of the daemon.
+ *
+ * Returns: (transfer full) (nullable): the body of the answer, "" when it has none
+ *
+ * Since: 0.1
+ */
+TENBOX_AVAILABLE_IN_0_1
+char *tenbox_connection_call_finish_with_type(TenboxConnection *self, GAsyncResult *result,
+                                              char **content_type, GError **error);
+
+/**
  * tenbox_connection_list_operations_async:
  * @self: a connection
  * @cancellable: (nullable): withdraws the request

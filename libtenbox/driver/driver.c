@@ -498,6 +498,15 @@ void tbx_driver_call(TbxDriver *self, const char *method, const char *target, Js
         self->ops->call(self, method, target, body, task);
 }
 
+void tbx_call_answer_free(gpointer answer)
+{
+    TbxCallAnswer *self = answer;
+
+    g_free(self->text);
+    g_free(self->content_type);
+    g_free(self);
+}
+
 void tbx_driver_watch(TbxDriver *self, const char *since, GTask *task)
 {
     if (READY(watch))

@@ -243,11 +243,19 @@ typedef struct {
      * (nullable): all up to this position of the journal has been seen; what came after it is pushed
      * first, or an entry of the type TBX_EVENT_RESYNC when that is not known (any more). */
     void (*watch)(TbxDriver *self, const char *since, GTask *task);
-    /* char *, the body of the answer as it came; g_free(). Only where there is HTTP. @target is a path with
-     * its query, percent-encoded; @body is nullable and borrowed. */
+    /* TbxCallAnswer *, the answer as it came; tbx_call_answer_free(). Only where there is HTTP. @target is a path
+     * with its query, percent-encoded; @body is nullable and borrowed. */
     void (*call)(TbxDriver *self, const char *method, const char *target, JsonObject *body,
                  GTask *task);
 } TbxDriverOps;
+
+/* What a call brought. */
+typedef struct {
+    char *text;
+    char *content_type; /* nullable, without parameters, lower case */
+} TbxCallAnswer;
+
+void tbx_call_answer_free(gpointer answer);
 
 struct _TbxDriver {
     const TbxDriverOps *ops; /* const */

@@ -337,9 +337,13 @@ static void remote_free(TbxDriver *base)
 }
 
 /* Whatever it is: the caller knows. */
-static void answer_text(const TbxHttpAnswer *answer, GTask *task)
+static void answer_anything(const TbxHttpAnswer *answer, GTask *task)
 {
-    g_task_return_pointer(task, g_strndup(answer->body, answer->length), g_free);
+    TbxCallAnswer *result = g_new0(TbxCallAnswer, 1);
+
+    result->text = g_strndup(answer->body, answer->length);
+    result->content_type = g_strdup(answer->content_type);
+    g_task_return_pointer(task, result, tbx_call_answer_free);
 }
 
 /* As long as a request may hold the daemon (?wait=), and what any other gets. */
@@ -351,7 +355,7 @@ static void remote_call(TbxDriver *base, const char *method, const char *target,
     TbxHttpRequest request = {
         .method = method, .target = target, .body = body, .answer_seconds = CALL_SECONDS};
 
-    call_route(base, &request, answer_text, task);
+    call_route(base, &request, answer_anything, task);
 }
 
 /* ---- operations of the driver -------------------------------------------------------------- */
