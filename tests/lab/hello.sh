@@ -199,6 +199,21 @@ case_console() {
     remove talk >/dev/null 2>&1
 }
 
+# A break of the serial line is the SysRq key of a guest; the next letter says what it shall do.
+case_break() {
+    faster="$faster sysrq_always_enabled" create sysrq idle --memory 512 --cpus 1 >/dev/null 2>&1
+    tenbox vm start sysrq >/dev/null 2>&1
+    check "a guest that knows the SysRq key" hello_line sysrq
+    check "a break, and h for help" ask_for_help sysrq
+    check "the guest's kernel helps" tenbox vm wait --timeout 60 --for 'log:sysrq: HELP' sysrq
+    remove sysrq >/dev/null 2>&1
+}
+
+# The window in which a kernel takes the letter is five seconds of the guest.
+ask_for_help() {
+    tenbox vm send-key "$1" break && printf 'h\035.' | tenbox vm console "$1" >/dev/null
+}
+
 case_three() {
     for number in 1 2 3; do
         create "three-$number" idle --memory 384 --cpus 1 >/dev/null 2>&1
@@ -332,7 +347,7 @@ case_bad_input() {
     check "nothing is left behind" nothing_left
 }
 
-cases="first doctor kernels formats cpus many_cpus memory power_button reset pause console three crash daemon
+cases="first doctor kernels formats cpus many_cpus memory power_button reset pause console break three crash daemon
     exits bad_input reboot leaks"
 # shellcheck disable=SC2086
 [ $# -gt 0 ] || set -- $cases
