@@ -2,6 +2,7 @@
 /*
  * tenbox api, audit, system metrics: what the daemon says over HTTP, as it is or as a list.
  */
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,13 +16,16 @@
 /* More than the daemon takes as a body. */
 #define BODY_MAX (2 * 1024 * 1024)
 
-static char *call(Cli *cli, const char *method, const char *path, const char *body, GError **error)
+/* @ret_type (nullable): the type of the answer, NULL when it has none. */
+static char *call(Cli *cli, const char *method, const char *path, const char *body, char **ret_type,
+                  GError **error)
 {
     g_autoptr(GAsyncResult) result = NULL;
 
     tenbox_connection_call_async(cli->connection, method, path, body, cli->cancellable,
                                  cli_wait_ready, &result);
-    return tenbox_connection_call_finish(cli->connection, cli_wait(&result), error);
+    return tenbox_connection_call_finish_with_type(cli->connection, cli_wait(&result), ret_type,
+                                                   error);
 }
 
 /* --- api ----------------------------------------------------------------------------------- */
@@ -68,16 +72,19 @@ int cli_api(Cli *cli, const CliCommandLine *line)
     const char *path = g_ptr_array_index(line->arguments, 1);
     g_autofree char *body = NULL;
     g_autofree char *answer = NULL;
+    g_autofree char *type = NULL;
     g_autoptr(JsonNode) document = NULL;
     g_autoptr(GError) error = NULL;
 
     if (read_body(line, &body, &error) && cli_connect(cli, TRUE, &error))
-        answer = call(cli, method, path, body, &error);
+        answer = call(cli, method, path, body, &type, &error);
     if (!answer)
         return cli_fail(cli, NULL, error);
     if (!*answer)
         return CLI_EXIT_DONE;
-    document = cli_parse_json(answer, NULL);
+    /* A log is the guest's, whatever it looks like. */
+    if (g_strcmp0(type, "application/json") == 0)
+        document = cli_parse_json(answer, NULL);
     if (!document || !JSON_NODE_HOLDS_OBJECT(document)) {
         cli_print_text(answer); /* metrics, logs, the schema */
         return CLI_EXIT_DONE;
@@ -107,7 +114,34 @@ static gboolean is_failure(JsonNode *document)
     return !g_str_equal(result, "done");
 }
 
-static int print_entries(Cli *cli, const CliCommandLine *line, JsonArray *entries)
+/* --actor: a name or a number. *ret_uid is -1 without that option. */
+static gboolean find_actor(const CliCommandLine *line, gint64 *ret_uid, GError **error)
+{
+    const char *text = cli_command_line_get_text(line, "actor");
+    const struct passwd *user = text ? getpwnam(text) : NULL;
+    guint64 number;
+
+    *ret_uid = user ? (gint64)user->pw_uid : -1;
+    if (!text || user)
+        return TRUE;
+    if (!g_ascii_string_to_unsigned(text, 10, 0, G_MAXUINT32, &number, NULL)) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    _("--actor: there is no user “%s”"), text);
+        return FALSE;
+    }
+    *ret_uid = (gint64)number;
+    return TRUE;
+}
+
+static gboolean is_of(JsonNode *document, gint64 uid)
+{
+    g_autofree char *actor = cli_value_to_text(cli_document_find(document, "actor.uid", NULL));
+    g_autofree char *wanted = g_strdup_printf("%" G_GINT64_FORMAT, uid);
+
+    return uid < 0 || g_str_equal(actor, wanted);
+}
+
+static int print_entries(Cli *cli, const CliCommandLine *line, gint64 uid, JsonArray *entries)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(CliFilter) filter = cli_filter_new(cli_command_line_get_list(line, "filter"), &error);
@@ -119,7 +153,7 @@ static int print_entries(Cli *cli, const CliCommandLine *line, JsonArray *entrie
         gboolean matches;
 
         if (!JSON_NODE_HOLDS_OBJECT(entry) ||
-            (cli_command_line_has(line, "failed") && !is_failure(entry)))
+            (cli_command_line_has(line, "failed") && !is_failure(entry)) || !is_of(entry, uid))
             continue;
         if (cli_filter_matches(filter, entry, &matches, &error) && matches)
             cli_listing_add(listing, json_node_copy(entry), &error);
@@ -141,9 +175,10 @@ int cli_audit(Cli *cli, const CliCommandLine *line)
     g_autoptr(JsonNode) document = NULL;
     g_autoptr(GError) error = NULL;
     JsonNode *items;
+    gint64 uid;
 
-    if (cli_connect(cli, TRUE, &error))
-        answer = call(cli, "GET", path, NULL, &error);
+    if (find_actor(line, &uid, &error) && cli_connect(cli, TRUE, &error))
+        answer = call(cli, "GET", path, NULL, NULL, &error);
     if (answer)
         document = cli_parse_object(answer, &error);
     if (!document)
@@ -154,7 +189,7 @@ int cli_audit(Cli *cli, const CliCommandLine *line)
                             _("the daemon's answer has no items"));
         return cli_fail(cli, NULL, error);
     }
-    return print_entries(cli, line, json_node_get_array(items));
+    return print_entries(cli, line, uid, json_node_get_array(items));
 }
 
 /* --- metrics ------------------------------------------------------------------------------- */
@@ -165,7 +200,7 @@ int cli_system_metrics(Cli *cli, const CliCommandLine *line)
     g_autoptr(GError) error = NULL;
 
     if (cli_connect(cli, TRUE, &error))
-        answer = call(cli, "GET", "/v1/metrics", NULL, &error);
+        answer = call(cli, "GET", "/v1/metrics", NULL, NULL, &error);
     if (!answer)
         return cli_fail(cli, NULL, error);
     cli_print_text(answer);

@@ -205,17 +205,18 @@ int cli_system_stop_vms(Cli *cli, const CliCommandLine *line)
 
 /* --- the doctor ---------------------------------------------------------------------------- */
 
-static const char *status_word(const char *status)
+/* A new string: the status may be a word that is not known here. */
+static char *status_word(const char *status)
 {
     if (g_strcmp0(status, "ok") == 0)
-        return _("ok");
+        return g_strdup(_("ok"));
     if (g_strcmp0(status, "warning") == 0)
-        return _("warning");
+        return g_strdup(_("warning"));
     if (g_strcmp0(status, "failed") == 0)
-        return _("FAILED");
+        return g_strdup(_("FAILED"));
     if (g_strcmp0(status, "skipped") == 0)
-        return _("skipped");
-    return status ? status : _("unknown");
+        return g_strdup(_("skipped"));
+    return status ? cli_safe_text(status) : g_strdup(_("unknown"));
 }
 
 static void print_checks(JsonArray *checks)
@@ -224,8 +225,11 @@ static void print_checks(JsonArray *checks)
     guint status_width = 0;
     guint name_width = 0;
 
-    for (gsize i = 0; i < G_N_ELEMENTS(statuses); i++)
-        status_width = MAX(status_width, cli_display_width(status_word(statuses[i])));
+    for (gsize i = 0; i < G_N_ELEMENTS(statuses); i++) {
+        g_autofree char *word = status_word(statuses[i]);
+
+        status_width = MAX(status_width, cli_display_width(word));
+    }
     for (guint i = 0; i < json_array_get_length(checks); i++) {
         JsonNode *node = json_array_get_element(checks, i);
         const char *name =
@@ -236,7 +240,7 @@ static void print_checks(JsonArray *checks)
     for (guint i = 0; i < json_array_get_length(checks); i++) {
         JsonNode *node = json_array_get_element(checks, i);
         JsonObject *check = JSON_NODE_HOLDS_OBJECT(node) ? json_node_get_object(node) : NULL;
-        const char *status = status_word(get_text(check, "status"));
+        g_autofree char *status = status_word(check ? get_text(check, "status") : NULL);
         g_autofree char *name =
             cli_safe_text(get_text(check, "name") ? get_text(check, "name") : "");
         g_autofree char *detail =

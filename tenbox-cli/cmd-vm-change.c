@@ -269,12 +269,22 @@ static gboolean send_change(Cli *cli, TenboxVm *vm, JsonNode *patch, GError **er
     return tenbox_vm_update_finish(vm, cli_wait(&result), error);
 }
 
+/* What became of the VM, for programs. */
+static int print_changed(Cli *cli, TenboxVm *vm)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(JsonNode) document = NULL;
+
+    if (cli_prints_table(cli))
+        return CLI_EXIT_DONE;
+    document = cli_vm_to_document(vm, &error);
+    return document ? cli_print_document(cli, document, NULL, "name") : cli_fail(cli, NULL, error);
+}
+
 int cli_vm_tell_change(Cli *cli, TenboxVm *vm)
 {
     g_autofree char *name = cli_safe_text(tenbox_vm_get_name(vm));
     g_auto(GStrv) pending = tenbox_vm_dup_pending(vm);
-    g_autoptr(GError) error = NULL;
-    g_autoptr(JsonNode) document = NULL;
 
     if (pending && *pending) {
         g_autofree char *joined = g_strjoinv(", ", pending);
@@ -284,10 +294,7 @@ int cli_vm_tell_change(Cli *cli, TenboxVm *vm)
     } else {
         cli_message(cli, _("%s is changed."), name);
     }
-    if (cli_prints_table(cli))
-        return CLI_EXIT_DONE;
-    document = cli_vm_to_document(vm, &error);
-    return document ? cli_print_document(cli, document, NULL, "name") : cli_fail(cli, NULL, error);
+    return print_changed(cli, vm);
 }
 
 /* Changes the VM @name by @patch, or with --dry-run shows the request that would do it. */
@@ -359,11 +366,27 @@ int cli_vm_unset(Cli *cli, const CliCommandLine *line)
 
 int cli_vm_rename(Cli *cli, const CliCommandLine *line)
 {
+    const char *name = g_ptr_array_index(line->arguments, 0);
     g_autoptr(JsonNode) patch = new_patch();
+    g_autoptr(TenboxVm) vm = NULL;
+    g_autoptr(GError) error = NULL;
+    g_autofree char *old_name = NULL;
+    g_autofree char *new_name = NULL;
 
     json_object_set_string_member(json_node_get_object(patch), "name",
                                   g_ptr_array_index(line->arguments, 1));
-    return change(cli, line, g_ptr_array_index(line->arguments, 0), patch);
+    if (cli_command_line_has(line, "dry-run"))
+        return change(cli, line, name, patch);
+    if (cli_connect(cli, TRUE, &error))
+        vm = cli_find_vm(cli, name, &error);
+    if (!vm)
+        return cli_fail(cli, name, error);
+    old_name = cli_safe_text(tenbox_vm_get_name(vm));
+    if (!send_change(cli, vm, patch, &error))
+        return cli_fail(cli, name, error);
+    new_name = cli_safe_text(tenbox_vm_get_name(vm));
+    cli_message(cli, _("%s is called %s now."), old_name, new_name);
+    return print_changed(cli, vm);
 }
 
 /* enable|disable VM… */

@@ -87,7 +87,8 @@ typedef struct {
     const char *source;
     CliListing *listing; /* of documents; NULL: text */
     gboolean has_times;
-    GString *rest; /* the end of what came: an unfinished line, or sequence for the terminal */
+    GString *rest;  /* the end of what came: an unfinished line, or sequence for the terminal */
+    gsize searched; /* so much of that line is known to have no newline */
     gboolean is_over;
     GError *error;
 } Follow;
@@ -124,20 +125,35 @@ static void show_line(Follow *self, const char *text)
         self->is_over = TRUE;
 }
 
+/* Lines that are longer are shown in pieces: a guest that never ends one does not fill the memory. */
+#define LINE_SIZE_MAX 65536
+
 /* @is_end: what is left is a line too. */
 static void show_lines(Follow *self, gboolean is_end)
 {
-    char *newline;
+    const GString *rest = self->rest;
+    gsize begin = 0;
 
-    while ((newline = memchr(self->rest->str, '\n', self->rest->len)) != NULL) {
-        const gsize length = (gsize)(newline - self->rest->str);
-        g_autofree char *text = g_utf8_make_valid(self->rest->str, (gssize)length);
+    while (!self->is_over) {
+        const char *line = rest->str + begin;
+        const gsize length = MIN(rest->len - begin, LINE_SIZE_MAX);
+        const char *newline =
+            memchr(line + self->searched, '\n', length - MIN(length, self->searched));
+        g_autofree char *text = NULL;
+        gsize size = newline ? (gsize)(newline - line) : length;
 
+        if (!newline && size == LINE_SIZE_MAX) {
+            size -= cli_measure_unfinished(line, size);
+        } else if (!newline && (!is_end || !size)) {
+            self->searched = size;
+            break;
+        }
+        text = g_utf8_make_valid(line, (gssize)size);
         show_line(self, g_strchomp(text));
-        g_string_erase(self->rest, 0, (gssize)length + 1);
+        begin += size + (newline ? 1 : 0);
+        self->searched = 0;
     }
-    if (is_end && self->rest->len)
-        show_line(self, self->rest->str);
+    g_string_erase(self->rest, 0, (gssize)begin);
 }
 
 static void on_log_output(TenboxConsole *log, GBytes *bytes, gpointer user_data)

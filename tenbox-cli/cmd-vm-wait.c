@@ -166,17 +166,30 @@ static void on_console_closed(TenboxConsole *console, GError *error, gpointer us
     open_console(subject); /* it may have been started again already */
 }
 
+static gboolean means_no_console(const GError *error)
+{
+    return g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED) ||
+           (error->domain == TENBOX_ERROR &&
+            (g_str_equal(tenbox_error_get_code(error), "vm-not-running") ||
+             g_str_equal(tenbox_error_get_code(error), "vm-not-found")));
+}
+
 static void on_opened(GObject *source, GAsyncResult *result, gpointer user_data)
 {
     Subject *subject = user_data;
+    Wait *self = subject->wait;
+    g_autoptr(GError) error = NULL;
     g_autoptr(TenboxConsole) console =
-        tenbox_vm_open_console_finish(TENBOX_VM(source), result, NULL);
+        tenbox_vm_open_console_finish(TENBOX_VM(source), result, &error);
 
-    subject->wait->opening_count--;
+    self->opening_count--;
     g_clear_object(&subject->opening);
-    /* A VM that stopped meanwhile has none; its next start brings us here again. */
-    if (!console)
+    if (!console) {
+        /* A VM that stopped meanwhile has none; its next start brings us here again. */
+        if (!self->error && !subject->met && !means_no_console(error))
+            self->error = g_steal_pointer(&error);
         return;
+    }
     subject->console = g_steal_pointer(&console);
     g_signal_connect(subject->console, "output", G_CALLBACK(on_output), subject);
     g_signal_connect(subject->console, "closed", G_CALLBACK(on_console_closed), subject);

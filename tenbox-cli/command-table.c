@@ -171,6 +171,8 @@ static const CliOption audit_options[] = {
      N_("how many of the newest entries (default 100)"), .minimum = 1, .maximum = 1000},
     {"since", 0, CLI_OPTION_TEXT, "since", N_("TIME"),
      N_("leave out what is older, as 2026-01-31T12:00:00Z")},
+    {"actor", 0, CLI_OPTION_TEXT, NULL, N_("USER"),
+     N_("only what this user did: a name or number")},
     {"failed", 0, CLI_OPTION_FLAG, .summary = N_("only what failed or was refused")},
     {"filter", 0, CLI_OPTION_LIST, NULL, N_("NAME=VALUE"),
      N_("only those: actor.uid=1000, subject=NAME, FIELD=VALUE")},

@@ -141,11 +141,16 @@ static GAsyncResult *await(Answer *answer)
 /* Only a Unix socket answers fast enough and asks nobody anything. */
 static TenboxConnection *connect_quickly(const Position *position, GCancellable *cancellable)
 {
+    g_autoptr(CliSettings) settings = cli_settings_load(NULL);
     g_autofree char *default_uri = tenbox_connection_get_default_uri();
-    const char *uri = position->host ? position->host : default_uri;
+    const char *uri = position->host;
     TenboxConnection *connection;
     Answer answer = {0};
 
+    if (!uri && settings)
+        cli_settings_get(settings, "host", NULL, &uri, NULL, NULL);
+    if (!uri)
+        uri = default_uri;
     if (!uri || !g_str_has_prefix(uri, "unix:"))
         return NULL;
     tenbox_connection_open_async(uri, TENBOX_CONNECTION_FLAGS_NO_PROBE, cancellable, on_answer,

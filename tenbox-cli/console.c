@@ -343,7 +343,7 @@ static void on_cancelled(GCancellable *cancellable, gpointer user_data)
 static int tell_end(Cli *cli, TenboxVm *vm)
 {
     g_autoptr(GAsyncResult) result = NULL;
-    g_autofree char *name = g_strdup(tenbox_vm_get_name(vm)); /* a fresh document brings its own */
+    g_autofree char *name = cli_safe_text(tenbox_vm_get_name(vm));
 
     tenbox_vm_refresh_async(vm, cli->cancellable, cli_wait_ready, &result);
     if (!tenbox_vm_refresh_finish(vm, cli_wait(&result), NULL)) {
@@ -365,8 +365,11 @@ static int tell_end(Cli *cli, TenboxVm *vm)
             last_exit ? json_object_get_string_member_with_default(last_exit, "signal", NULL)
                       : NULL;
 
-        fprintf(stderr, _("tenbox: %s crashed (%s%s%s)\n"), name, reason ? reason : _("no reason"),
-                signal_name ? ", " : "", signal_name ? signal_name : "");
+        g_autofree char *safe_reason = cli_safe_text(reason ? reason : _("no reason"));
+        g_autofree char *safe_signal = cli_safe_text(signal_name ? signal_name : "");
+
+        fprintf(stderr, _("tenbox: %s crashed (%s%s%s)\n"), name, safe_reason,
+                *safe_signal ? ", " : "", safe_signal);
         return CLI_EXIT_FAILED;
     }
     cli_message(cli, _("%s has stopped."), name);

@@ -13,6 +13,10 @@
 
 #include "libtenbox/tenbox.h"
 
+/* As libtenbox takes answers. */
+#define JSON_SIZE_MAX  (16 * 1024 * 1024)
+#define JSON_DEPTH_MAX 64
+
 guint cli_display_width(const char *text)
 {
     guint width = 0;
@@ -82,8 +86,8 @@ void cli_table_color_column(CliTable *table, guint column)
 /* The least that a column is cut to. */
 #define CELL_MIN 8
 
-/* Takes columns of the terminal from the widest cells until the line fits, or nothing is left to take. */
-static void shrink(guint *widths, guint count, guint limit)
+/* Takes columns of the terminal from the widest cells; FALSE: the line does not fit even so. */
+static gboolean shrink(guint *widths, guint count, guint limit)
 {
     for (;;) {
         guint total = 2 * (count - 1);
@@ -93,10 +97,27 @@ static void shrink(guint *widths, guint count, guint limit)
             total += widths[i];
             widest = widths[i] > widths[widest] ? i : widest;
         }
-        if (total <= limit || widths[widest] <= CELL_MIN)
-            return;
+        if (total <= limit)
+            return TRUE;
+        if (widths[widest] <= CELL_MIN)
+            return FALSE;
         widths[widest]--;
     }
+}
+
+/* Makes lines of at most @limit out of @widths. Returns how many of the first cells have room. */
+static guint fit(guint *widths, guint count, guint limit)
+{
+    g_autofree guint *natural = g_memdup2(widths, count * sizeof(*widths));
+
+    for (; count > 1; count--) {
+        if (shrink(widths, count, limit))
+            return count;
+        memcpy(widths, natural, count * sizeof(*widths));
+    }
+    if (count)
+        widths[0] = MIN(widths[0], limit);
+    return count;
 }
 
 /* @text in at most @width columns. */
@@ -148,6 +169,7 @@ char *cli_table_to_text(const CliTable *table, gboolean has_headers, guint width
 {
     g_autofree guint *widths = g_new0(guint, table->column_count);
     const guint first = has_headers ? 0 : 1;
+    guint shown_count = table->column_count;
     GString *text = g_string_new(NULL);
 
     for (guint r = first; r < table->rows->len; r++) {
@@ -157,11 +179,11 @@ char *cli_table_to_text(const CliTable *table, gboolean has_headers, guint width
             widths[c] = MAX(widths[c], cli_display_width(row[c]));
     }
     if (width)
-        shrink(widths, table->column_count, width);
+        shown_count = fit(widths, table->column_count, width);
     for (guint r = first; r < table->rows->len; r++) {
         char **row = g_ptr_array_index(table->rows, r);
 
-        for (guint c = 0; c < table->column_count; c++) {
+        for (guint c = 0; c < shown_count; c++) {
             g_autofree char *cell = width ? cut(row[c], widths[c]) : g_strdup(row[c]);
             const char *color = r && table->colored[c] ? color_of(cell) : NULL;
 
@@ -169,7 +191,7 @@ char *cli_table_to_text(const CliTable *table, gboolean has_headers, guint width
                 g_string_append_printf(text, "%s%s\033[0m", color, cell);
             else
                 g_string_append(text, cell);
-            if (c + 1 == table->column_count)
+            if (c + 1 == shown_count)
                 break;
             for (guint i = cli_display_width(cell); i < widths[c] + 2; i++)
                 g_string_append_c(text, ' ');
@@ -181,8 +203,44 @@ char *cli_table_to_text(const CliTable *table, gboolean has_headers, guint width
     return g_string_free(text, FALSE);
 }
 
+/*
+ * json-glib recurses as deep as a text is nested, and reads more than JSON: comments and other quotes, in which
+ * brackets could hide. Whatever has none of that and is small and flat may be given to it.
+ */
+static gboolean may_be_parsed(const char *text)
+{
+    static const char outside[] = " \t\r\n[]{},:+-.0123456789eEtrufalsn";
+    guint depth = 0;
+    const char *at = text;
+
+    if (strlen(text) > JSON_SIZE_MAX)
+        return FALSE;
+    for (; *at; at++) {
+        if (*at == '"') {
+            for (at++; *at && *at != '"'; at++)
+                at += at[0] == '\\' && at[1];
+            if (!*at)
+                return FALSE;
+        } else if (!strchr(outside, *at)) {
+            return FALSE;
+        } else if (*at == '[' || *at == '{') {
+            if (++depth > JSON_DEPTH_MAX)
+                return FALSE;
+        } else if ((*at == ']' || *at == '}') && depth-- == 0) {
+            return FALSE;
+        }
+    }
+    return depth == 0;
+}
+
 JsonNode *cli_parse_json(const char *text, GError **error)
 {
+    /* json-glib takes an empty text for no document, which is no error to it. */
+    if (!text[strspn(text, " \t\r\n")] || !may_be_parsed(text)) {
+        g_set_error_literal(error, TENBOX_ERROR, TENBOX_ERROR_PROTOCOL,
+                            _("it is no JSON text, or too large or too deep a one"));
+        return NULL;
+    }
     return json_from_string(text, error);
 }
 

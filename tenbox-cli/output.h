@@ -28,11 +28,15 @@ void cli_table_add_row(CliTable *table, const char *const *texts);
 void cli_table_color_column(CliTable *table, guint column);
 /*
  * Columns two spaces apart, no spaces at the end of lines. Where that takes more than @width columns of the
- * terminal, the widest cells are cut and end with "…"; 0: nothing is cut.
+ * terminal, the widest cells are cut and end with "…"; where even that is too much, the last ones are left
+ * out. No line is wider than @width. 0: nothing is cut.
  */
 char *cli_table_to_text(const CliTable *table, gboolean has_headers, guint width);
 
-/* Parses @text, which came from libtenbox. */
+/*
+ * Parses @text, whoever wrote it. NULL with @error set for what is no JSON in the strict sense, nests deeper
+ * than 64 or has more than 16 MiB.
+ */
 JsonNode *cli_parse_json(const char *text, GError **error);
 /* The same, and it must be an object. */
 JsonNode *cli_parse_object(const char *text, GError **error);

@@ -15,6 +15,7 @@
 
 #include "tenbox-cli/escape.h"
 #include "tenbox-cli/format.h"
+#include "tenbox-cli/output.h"
 
 #define SYSTEM_PATH "/etc/tenbox/cli.json"
 #define NUMBER_MAX  86400
@@ -244,7 +245,7 @@ static JsonNode *load(const char *path, GError **error)
             return NULL;
         }
     }
-    node = json_from_string(text, &problem);
+    node = cli_parse_json(text, &problem);
     if (!node || !JSON_NODE_HOLDS_OBJECT(node)) {
         g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
                     _("%s: %s; mend the file or move it away"), path,

@@ -19,7 +19,7 @@ _tenbox() {
     while IFS= read -r line; do
         if [[ $line == :files ]]; then
             compopt -o filenames 2>/dev/null
-            COMPREPLY+=($(compgen -f -- "$typed"))
+            mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$typed")
         else
             COMPREPLY+=("${line%%$'\t'*}")
         fi

@@ -152,8 +152,10 @@ def end_of(pid):
 class Terminal:
     """tenbox on a terminal of its own. Standard error goes to the terminal too, unless it is wanted apart."""
 
-    def __init__(self, host, *arguments, errors=False, **extra):
+    def __init__(self, host, *arguments, errors=False, columns=None, **extra):
         self.master, self.slave = pty.openpty()
+        if columns:
+            termios.tcsetwinsize(self.slave, (24, columns))
         self.before = termios.tcgetattr(self.slave)
         self.shown = b""
 

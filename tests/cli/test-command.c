@@ -498,13 +498,35 @@ static void test_table_width(void)
     g_autoptr(CliTable) table = cli_table_new((const char *const[]){"NAME", "TEXT", NULL});
     g_autofree char *narrow = NULL;
     g_autofree char *tiny = NULL;
+    g_autofree char *one = NULL;
 
     cli_table_add(table, (const char *const[]){"short", "日本日本日本日本", NULL});
     narrow = cli_table_to_text(table, FALSE, 18);
     tiny = cli_table_to_text(table, FALSE, 1);
     g_assert_cmpstr(narrow, ==, "short  日本日本日…\n");
-    /* No column becomes narrower than what still says something. */
-    g_assert_cmpstr(tiny, ==, "short  日本日…\n");
+    /* No column becomes narrower than what still says something, and no line wider than the terminal. */
+    g_assert_cmpstr(tiny, ==, "…\n");
+    one = cli_table_to_text(table, FALSE, 14);
+    g_assert_cmpstr(one, ==, "short\n");
+}
+
+/* What json-glib would recurse into, or read as something that the check does not see. */
+static void test_parse(void)
+{
+    g_autofree char *deep = g_strnfill(120000, '[');
+    g_autofree char *brackets = g_strdup_printf("{\"a\": \"\\\"%s\"}", deep);
+    g_autofree char *quoted = g_strdup_printf("['\"', %s", deep);
+    g_autofree char *commented = g_strdup_printf("/* \" */ %s", deep);
+    g_autoptr(JsonNode) good = cli_parse_json(brackets, NULL);
+    const char *const bad[] = {deep, quoted, commented, "", "[", "]", "{\"a", "[\"\\\"]", "[}x"};
+
+    g_assert_nonnull(good);
+    for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autoptr(GError) error = NULL;
+
+        g_assert_null(cli_parse_json(bad[i], &error));
+        g_assert_nonnull(error);
+    }
 }
 
 static void test_colors(void)
@@ -765,6 +787,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cli/alias-check", test_alias_check);
     g_test_add_func("/cli/table-text", test_table_text);
     g_test_add_func("/cli/table-width", test_table_width);
+    g_test_add_func("/cli/parse", test_parse);
     g_test_add_func("/cli/colors", test_colors);
     g_test_add_func("/cli/format-words", test_format_words);
     g_test_add_func("/cli/templates", test_templates);

@@ -166,6 +166,13 @@ def test_terminal(host):
         with terminal(host, "vm", "ls", *arguments, **dict({"TERM": "xterm"}, **extra)) as shown:
             equal(shown.wait(), 0, "status")
             equal(b"\033[32mrunning\033[0m" in shown.shown, is_colored, f"colours with {extra} {arguments}")
+    host.run("vm", "set", "one", "description=" + "long " * 40, "label.environment=production")
+    for columns in (20, 40, 80, 110):
+        with terminal(host, "vm", "ls", "-o", "wide", columns=columns, TERM="dumb") as shown:
+            equal(shown.wait(), 0, "status")
+            lines = shown.shown.decode().replace("\r", "").splitlines()
+            equal(len(lines), 2, f"lines in {columns} columns")
+            check(max(map(len, lines)) <= columns, f"{columns} columns: {lines}")
     check("\033" not in host.run("vm", "ls")[0], "no colours in a pipe")
     check("\033[32m" in host.run("vm", "ls", "--color", "always")[0], "colours in a pipe when they are wanted")
 
@@ -265,7 +272,7 @@ def test_set(host):
     host.run("vm", "unset", "foo", "name", status=2)
     host.create("bar")
     host.run("vm", "rename", "foo", "bar", status=4)
-    host.run("vm", "rename", "foo", "baz")
+    contains(host.run("vm", "rename", "foo", "baz")[1], "foo is called baz now.", "standard error")
     equal(host.run("vm", "ls", "-q")[0], "bar\nbaz\n", "names")
     host.run("vm", "autostart", "enable", "bar", "nope", status=3)
     equal([vm["autostart"] for vm in host.json("vm", "ls", "-o", "json")], [True, True], "autostart")
@@ -533,6 +540,11 @@ def test_follow(host):
     contains(plain.stdout.readline().decode(), "later ", "what is added")
     plain.send_signal(signal.SIGINT)
     equal(plain.wait(HANG_LIMIT), 0, "status of who was interrupted")
+    # A line that does not end is shown in pieces.
+    host.run("vm", "console", "foo", text="ä".encode() * 150000 + b"\x1d.")
+    pieces = [json.loads(lines.stdout.readline())["line"] for _ in range(4)]
+    check(all(len(piece.encode()) <= 65536 for piece in pieces), "the size of pieces")
+    check("\ufffd" not in "".join(pieces), "a character is cut")
     host.run("vm", "rm", "--force", "foo")
     for process in (lines, timed):
         _, errors = process.communicate(timeout=HANG_LIMIT)
@@ -698,6 +710,19 @@ def test_api(host):
                       ("PATCH", "/v1/vms/foo", "-d", "[]"), ("PATCH", "/v1/vms/foo", "-d", "{")):
         check(host.run("api", *arguments, status=None)[1].startswith("tenbox: "), f"{arguments} is refused")
     contains(host.run("system", "metrics")[0], "# EOF")
+    # What a guest writes is text, also where it looks like a document or would take all of the stack.
+    host.run("vm", "start", "foo")
+    host.run("vm", "console", "foo", text=b'{"a":1}\n' + b"[" * 120000 + b"\nthe end\n\x1d.")
+    host.run("vm", "wait", "--for", "log:the end", "foo")
+    shown = host.run("api", "GET", "/v1/vms/foo/logs?lines=2")[0]
+    check(shown.count("[") >= 120000 and "the end" in shown, f"the log ends {shown[-100:]!r}")
+    contains(host.run("api", "GET", "/v1/vms/foo/logs")[0], '{"a":1}')
+    host.run("vm", "rm", "--force", "foo")
+    host.create("foo")
+    host.run("vm", "start", "foo")
+    host.run("vm", "console", "foo", text=b'{"a":1}\n\x1d.')
+    host.run("vm", "wait", "--for", 'log:"a":1', "foo")
+    equal(host.run("api", "GET", "/v1/vms/foo/logs?lines=1", "-o", "yaml")[0].strip(), '{"a":1}', "a guest's line")
     _, errors = host.run("vm", "inspect", "foo", "--debug")
     contains(errors, "debug: GET /v1/vms/foo: status 200, request ", "standard error")
 
@@ -712,6 +737,9 @@ def test_audit(host):
     equal(len(host.json("audit", "-n", "1", "-o", "json")), 1, "entries")
     equal(host.json("audit", "--since", "2200-01-01T00:00:00Z", "-o", "json"), [], "entries of the future")
     host.run("audit", "--since", "yesterday", status=2)
+    equal(len(host.json("audit", "--actor", str(os.getuid()), "-o", "json")), 2, "entries of a user")
+    equal(host.json("audit", "--actor", str(os.getuid() + 1), "-o", "json"), [], "entries of another user")
+    host.run("audit", "--actor", "no such user", status=2)
     equal(len(host.json("audit", "--filter", "code=vm-not-running", "-o", "json")), 1, "filtered")
     contains(host.run("audit")[0], "vm-not-running")
 
@@ -742,6 +770,8 @@ def test_complete(host):
     check("wake" in complete(host, "wa"), "aliases")
     # A daemon that is not there is nothing to tell about, and none is started.
     equal(complete(host, "vm", "start", "", TENBOX_HOST="unix:///nonexistent"), [], "names without a daemon")
+    host.run("config", "set", "host=unix:///nonexistent")
+    equal(complete(host, "vm", "start", ""), [], "names at the address of the settings")
 
 
 WITHOUT_DAEMON = [test_settings, test_alias, test_usage_as_document, test_wait_ready]
