@@ -173,6 +173,10 @@ def test_bash(manual):
     try:
         os.chdir(manual.root)
         assert "meson.build" in complete_in_bash(manual, "tenbox vm create --kernel meson.b"), "files"
+        os.chdir(manual.folder)
+        for name in ("star*", "starlet"):
+            open(name, "wb").close()
+        assert sorted(complete_in_bash(manual, "tenbox vm create --kernel sta")) == ["star*", "starlet"], "a pattern"
     finally:
         os.chdir(here)
 

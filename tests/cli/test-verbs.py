@@ -7,14 +7,17 @@
 WORDs pick test functions by part of their name. Prints TAP.
 """
 import csv
+import http.server
 import io
 import json
 import os
 import select
 import signal
+import socketserver
 import stat
 import subprocess
 import sys
+import threading
 
 import yaml
 
@@ -94,6 +97,53 @@ def test_alias(host):
     host.run("conf", status=2)
     _, errors = host.run("alias", "rm", "conf", status=3)
     contains(errors, "conf", "standard error")
+
+
+class ForgedDaemon(http.server.BaseHTTPRequestHandler):
+    """Says what no daemon of ours says."""
+
+    protocol_version = "HTTP/1.1"
+    answers = {
+        "/v1/system": {"api_version": "v1"},
+        "/v1/system/doctor": {"healthy": False, "checks": [
+            {"name": "na\033[2Jme", "status": "sta\033[2Jtus", "detail": "de\rtail", "fix": "fi\bx"},
+            {"name": [], "status": {}, "detail": 1}, 5]},
+    }
+
+    def do_GET(self):
+        text = json.dumps(self.answers[self.path]) if self.path in self.answers else "[" * 120000
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def address_string(self):
+        return "a client"
+
+    def log_message(self, *_):
+        pass
+
+
+def test_forged_daemon(host):
+    """What a daemon says is foreign too."""
+    path = host.path("runtime/forged.sock")
+    with socketserver.ThreadingUnixStreamServer(path, ForgedDaemon) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            uri = f"unix://{path}"
+            output, errors = host.run("system", "doctor", "--host", uri, status=1)
+            check(not set(output + errors) & set("\033\r\b"), f"control characters in {output + errors!r}")
+            contains(output, "sta\ufffd[2Jtus")
+            output, _ = host.run("api", "GET", "/v1/deep", "--host", uri)
+            equal(output, "[" * 120000, "what is too deep is shown as it came")
+            _, errors = host.run("audit", "--host", uri, status=1)
+            contains(errors, "deep", "standard error")
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_usage_as_document(host):
@@ -774,7 +824,7 @@ def test_complete(host):
     equal(complete(host, "vm", "start", ""), [], "names at the address of the settings")
 
 
-WITHOUT_DAEMON = [test_settings, test_alias, test_usage_as_document, test_wait_ready]
+WITHOUT_DAEMON = [test_settings, test_alias, test_forged_daemon, test_usage_as_document, test_wait_ready]
 WITH_DAEMON = [test_formats, test_terminal, test_names, test_filters, test_confirm, test_set, test_edit, test_wait,
                test_stats, test_watch, test_operations, test_no_wait, test_broken, test_events, test_follow, test_one_request,
                test_api, test_audit, test_console_writer, test_console_options, test_send_key, test_trash,
