@@ -391,6 +391,11 @@ def test_wait(host):
         return process
 
     host.run("vm", "wait", "--for", "stopped", "foo", "bar")
+    # A console that is refused is told; one that there is not any more may come again.
+    refused = ("vm", "wait", "--for", "log:never", "alpha", "--host")
+    _, errors = host.run(*refused, "test:///default?fault=console-open:internal", status=1)
+    contains(errors, "console-open", "standard error")
+    host.run(*refused, "test:///default?fault=console-open:vm-not-running", "--timeout", "1", status=6)
     for arguments, part in ((("foo",), "--for"), (("--for", "happy", "foo"), "running|paused"),
                             (("--for", "log:[", "foo"), "--for")):
         _, errors = host.run("vm", "wait", *arguments, status=2)
