@@ -509,28 +509,56 @@ static void on_begun(GObject *source, GAsyncResult *result, gpointer user_data)
     }
 }
 
+/* A VM in the trash can be purged, and nothing else. */
+static GTask *action_task_new(TenboxVm *self, TenboxVmAction action, TenboxVmActionFlags flags,
+                              GCancellable *cancellable, GAsyncReadyCallback callback,
+                              gpointer user_data, gpointer tag)
+{
+    gboolean is_purge =
+        action == TENBOX_VM_ACTION_DELETE && (flags & TENBOX_VM_ACTION_FLAGS_PURGE) != 0;
+
+    return is_purge ? tbx_task_new(self, self->driver, cancellable, callback, user_data, tag)
+                    : vm_task_new(self, cancellable, callback, user_data, tag);
+}
+
+/* What @flags ask for as the driver has it; @ret_if_match keeps what @options borrow. */
+static gboolean take_flags(TenboxVm *self, TenboxVmAction action, TenboxVmActionFlags flags,
+                           int timeout_seconds, TbxActionOptions *options, char **ret_if_match,
+                           GError **error)
+{
+    if (flags & TENBOX_VM_ACTION_FLAGS_IF_UNCHANGED) {
+        if (!self->record->etag) {
+            tbx_error_set(error, "precondition-failed", NULL,
+                          "nobody can tell whether %s is unchanged: it has no entity tag",
+                          self->record->name);
+            return FALSE;
+        }
+        *ret_if_match = tbx_etag_quote(self->record->etag);
+    }
+    *options = (TbxActionOptions){
+        .if_match = *ret_if_match,
+        .force = (flags & TENBOX_VM_ACTION_FLAGS_FORCE) != 0,
+        .purge = (flags & TENBOX_VM_ACTION_FLAGS_PURGE) != 0,
+        .timeout = timeout_seconds,
+    };
+    return tbx_action_options_validate(action, options, error);
+}
+
 void tenbox_vm_begin_action_async(TenboxVm *self, TenboxVmAction action, TenboxVmActionFlags flags,
                                   int timeout_seconds, GCancellable *cancellable,
                                   GAsyncReadyCallback callback, gpointer user_data)
 {
     g_return_if_fail(TENBOX_IS_VM(self));
 
-    g_autoptr(GTask) task =
-        vm_task_new(self, cancellable, callback, user_data, tenbox_vm_begin_action_async);
-    g_autofree char *if_match = flags & TENBOX_VM_ACTION_FLAGS_IF_UNCHANGED && self->record->etag
-                                    ? tbx_etag_quote(self->record->etag)
-                                    : NULL;
-    TbxActionOptions options = {
-        .if_match = if_match,
-        .force = (flags & TENBOX_VM_ACTION_FLAGS_FORCE) != 0,
-        .purge = (flags & TENBOX_VM_ACTION_FLAGS_PURGE) != 0,
-        .timeout = timeout_seconds,
-    };
+    g_autoptr(GTask) task = action_task_new(self, action, flags, cancellable, callback, user_data,
+                                            tenbox_vm_begin_action_async);
+    g_autofree char *if_match = NULL;
+    TbxActionOptions options;
     GError *error = NULL;
 
     if (!task)
         return;
-    if (tbx_action_options_validate(action, &options, &error))
+    if (take_flags(self, action, flags, timeout_seconds, &options, &if_match, &error))
         tbx_driver_vm_begin(self->driver, self->record->id, action, &options,
                             tbx_task_inner(task, on_begun));
     else
@@ -697,26 +725,15 @@ static void act(TenboxVm *self, TenboxVmAction kind, TenboxVmActionFlags flags, 
 {
     g_return_if_fail(TENBOX_IS_VM(self));
 
-    /* A VM in the trash can be purged. */
-    gboolean is_purge =
-        kind == TENBOX_VM_ACTION_DELETE && (flags & TENBOX_VM_ACTION_FLAGS_PURGE) != 0;
     g_autoptr(GTask) task =
-        is_purge ? tbx_task_new(self, self->driver, cancellable, callback, user_data, act)
-                 : vm_task_new(self, cancellable, callback, user_data, act);
-    g_autofree char *if_match = flags & TENBOX_VM_ACTION_FLAGS_IF_UNCHANGED && self->record->etag
-                                    ? tbx_etag_quote(self->record->etag)
-                                    : NULL;
-    TbxActionOptions options = {
-        .if_match = if_match,
-        .force = (flags & TENBOX_VM_ACTION_FLAGS_FORCE) != 0,
-        .purge = (flags & TENBOX_VM_ACTION_FLAGS_PURGE) != 0,
-        .timeout = timeout_seconds,
-    };
+        action_task_new(self, kind, flags, cancellable, callback, user_data, act);
+    g_autofree char *if_match = NULL;
+    TbxActionOptions options;
     GError *error = NULL;
 
     if (!task || g_task_return_error_if_cancelled(task))
         return;
-    if (!tbx_action_options_validate(kind, &options, &error)) {
+    if (!take_flags(self, kind, flags, timeout_seconds, &options, &if_match, &error)) {
         g_task_return_error(task, error);
         return;
     }

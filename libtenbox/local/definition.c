@@ -22,7 +22,9 @@
     (TBX_VM_SPEC_INITRD | TBX_VM_SPEC_CMDLINE | TBX_VM_SPEC_DESCRIPTION | TBX_VM_SPEC_NOTES)
 
 /* Seconds since 1970 that a JSON time may have: up to the year 9999. */
-#define TIME_MAX G_GINT64_CONSTANT(253402300799)
+/* What the original may have written as a name. */
+#define NAME_MAX_READ 4096
+#define TIME_MAX      G_GINT64_CONSTANT(253402300799)
 
 static gint64 now_seconds(void)
 {
@@ -132,6 +134,7 @@ TbxVmDefinition *tbx_vm_definition_copy(const TbxVmDefinition *self)
     TbxVmDefinition *copy = g_memdup2(self, sizeof(*self));
 
     copy->name = g_strdup(self->name);
+    copy->derived_name = g_strdup(self->derived_name);
     copy->cmdline = g_strdup(self->cmdline);
     copy->kernel = g_strdup(self->kernel);
     copy->initrd = g_strdup(self->initrd);
@@ -157,6 +160,7 @@ void tbx_vm_definition_free(TbxVmDefinition *self)
     if (self == NULL)
         return;
     g_free(self->name);
+    g_free(self->derived_name);
     g_free(self->cmdline);
     g_free(self->kernel);
     g_free(self->initrd);
@@ -281,10 +285,31 @@ static gboolean check_file_name(const char *name, const char *key, GError **erro
     return TRUE;
 }
 
-static gboolean take_members(TbxVmDefinition *self, JsonObject *document, GError **error)
+/* The original lets a VM have any name, or none. */
+static gboolean take_name(TbxVmDefinition *self, JsonObject *document, const char *id,
+                          GError **error)
 {
-    if (!check_schema_version(document, error) ||
-        !take_string(document, "name", TBX_VM_NAME_MAX, FALSE, &self->name, error) ||
+    g_autofree char *name = NULL;
+
+    if (!take_string(document, "name", NAME_MAX_READ, TRUE, &name, error))
+        return FALSE;
+    if (id != NULL && (name == NULL || !tbx_vm_name_check(name, NULL))) {
+        self->derived_name = g_strdup_printf("vm-%.8s", id);
+        self->name = g_strdup(self->derived_name);
+        return TRUE;
+    }
+    if (name == NULL)
+        return refuse(error, "name", "is missing");
+    if (!tbx_vm_name_check(name, error))
+        return FALSE;
+    self->name = g_steal_pointer(&name);
+    return TRUE;
+}
+
+static gboolean take_members(TbxVmDefinition *self, JsonObject *document, const char *id,
+                             GError **error)
+{
+    if (!check_schema_version(document, error) || !take_name(self, document, id, error) ||
         !take_string(document, "kernel", 255, FALSE, &self->kernel, error) ||
         !take_string(document, "initrd", 255, FALSE, &self->initrd, error) ||
         !take_string(document, "cmdline", TBX_VM_CMDLINE_MAX, FALSE, &self->cmdline, error) ||
@@ -305,8 +330,6 @@ static gboolean take_members(TbxVmDefinition *self, JsonObject *document, GError
                       error) ||
         !take_policy(self, document, error) || !take_labels(self, document, error))
         return FALSE;
-    if (self->name == NULL)
-        return refuse(error, "name", "is missing");
     if (self->kernel == NULL || *self->kernel == '\0')
         return refuse(error, "kernel", "is missing");
     /* The original writes an empty string for "none". */
@@ -318,11 +341,12 @@ static gboolean take_members(TbxVmDefinition *self, JsonObject *document, GError
         self->description = g_strdup("");
     if (self->notes == NULL)
         self->notes = g_strdup("");
-    return tbx_vm_name_check(self->name, error) && check_file_name(self->kernel, "kernel", error) &&
+    return check_file_name(self->kernel, "kernel", error) &&
            (self->initrd == NULL || check_file_name(self->initrd, "initrd", error));
 }
 
-TbxVmDefinition *tbx_vm_definition_parse(const char *text, gsize length, GError **error)
+TbxVmDefinition *tbx_vm_definition_parse(const char *text, gsize length, const char *id,
+                                         GError **error)
 {
     g_autoptr(JsonObject) document = tbx_json_guard_parse_object(text, length, error);
     g_autoptr(TbxVmDefinition) self = NULL;
@@ -334,7 +358,7 @@ TbxVmDefinition *tbx_vm_definition_parse(const char *text, gsize length, GError 
     }
     self = g_new0(TbxVmDefinition, 1);
     set_defaults(self, ~(guint64)TEXT_FIELDS);
-    if (!take_members(self, document, error))
+    if (!take_members(self, document, id, error))
         return NULL;
     self->document = g_steal_pointer(&document);
     return g_steal_pointer(&self);
@@ -357,7 +381,9 @@ GBytes *tbx_vm_definition_print(const TbxVmDefinition *self)
             json_object_set_member(document, key, json_node_copy(value));
     }
     json_object_set_int_member(document, "schema_version", TBX_VM_SCHEMA_VERSION);
-    json_object_set_string_member(document, "name", self->name);
+    /* One that was made up is nobody's until a user gives another. */
+    if (g_strcmp0(self->name, self->derived_name) != 0)
+        json_object_set_string_member(document, "name", self->name);
     json_object_set_string_member(document, "kernel", self->kernel);
     if (self->initrd != NULL)
         json_object_set_string_member(document, "initrd", self->initrd);

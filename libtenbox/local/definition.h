@@ -40,6 +40,7 @@ typedef struct {
     gint64 last_boot_time; /* seconds since 1970, 0 = never */
     gint64 revision; /* grows with each change by a user; files may change without their names */
     JsonObject *document; /* nullable: the file as it was read */
+    char *derived_name; /* nullable: the name that stands for one of the file that no VM may have */
 } TbxVmDefinition;
 
 /* From a specification that has passed tbx_vm_spec_validate_create(), with defaults for the rest;
@@ -54,9 +55,12 @@ TbxVmDefinition *tbx_vm_definition_copy(const TbxVmDefinition *self);
 void tbx_vm_definition_free(TbxVmDefinition *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TbxVmDefinition, tbx_vm_definition_free)
 
-/* "field-invalid", "name-invalid" or "json-invalid" with the key as field; "unsupported" with
+/* @id: (nullable): gives a VM of the original, whose name no VM may have here or which has none, the name "vm-" and
+ * the id's first eight characters; the file keeps its own until the VM is renamed.
+ * "field-invalid", "name-invalid" or "json-invalid" with the key as field; "unsupported" with
  * schema_version for the file of a newer TenBox. */
-TbxVmDefinition *tbx_vm_definition_parse(const char *text, gsize length, GError **error);
+TbxVmDefinition *tbx_vm_definition_parse(const char *text, gsize length, const char *id,
+                                         GError **error);
 
 /* (transfer full): an entity tag of all that a user can change; see wire-etag.h. */
 char *tbx_vm_definition_make_etag(const TbxVmDefinition *self);

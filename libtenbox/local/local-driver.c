@@ -121,7 +121,7 @@ static void load_vm(LocalDriver *self, const char *id)
     TbxLocalVm *vm;
 
     if (folder_fd >= 0)
-        definition = tbx_registry_load(folder_fd, &broken);
+        definition = tbx_registry_load(folder_fd, id, &broken);
     if (definition != NULL &&
         !tbx_registry_take_name(self->context.registry, definition->name, id, &broken))
         g_clear_pointer(&definition, tbx_vm_definition_free);
@@ -417,7 +417,7 @@ static gboolean purge_from_trash(LocalDriver *self, const char *name, TenboxVmAc
     if (action != TENBOX_VM_ACTION_DELETE || !options->purge || has_vm(self, name) ||
         !tbx_trash_has(self->context.trash, name))
         return FALSE;
-    record = tbx_trash_purge(self->context.trash, name, &error);
+    record = tbx_trash_purge(self->context.trash, name, options, &error);
     if (record != NULL)
         g_task_return_pointer(task, record, (GDestroyNotify)tbx_operation_record_unref);
     else

@@ -166,7 +166,7 @@ int tbx_registry_open_vm_folder(TbxRegistry *self, const char *id, GError **erro
     return tbx_fd_take(&fd);
 }
 
-TbxVmDefinition *tbx_registry_load(int vm_folder_fd, GError **error)
+TbxVmDefinition *tbx_registry_load(int vm_folder_fd, const char *id, GError **error)
 {
     g_autoptr(GError) failure = NULL;
     gsize length;
@@ -177,7 +177,7 @@ TbxVmDefinition *tbx_registry_load(int vm_folder_fd, GError **error)
         tbx_error_set(error, "internal", TBX_PATH_VM_JSON, "vm.json: %s", failure->message);
         return NULL;
     }
-    return tbx_vm_definition_parse(text, length, error);
+    return tbx_vm_definition_parse(text, length, id, error);
 }
 
 gboolean tbx_registry_take_name(TbxRegistry *self, const char *name, const char *id, GError **error)
@@ -459,7 +459,9 @@ gboolean tbx_registry_delete_finish(GAsyncResult *result, GError **error)
 /* Made when it is needed first: a full disk must not keep a daemon from starting. */
 static int open_trash(TbxRegistry *self, GError **error)
 {
-    if (!tbx_folder_make_at(self->folder_fd, TBX_PATH_TRASH, 0700, error))
+    if (faccessat(self->folder_fd, TBX_PATH_TRASH, F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
+        (!tbx_folder_make_at(self->folder_fd, TBX_PATH_TRASH, 0700, error) ||
+         !tbx_folder_sync(self->folder_fd, error)))
         return -1;
     return tbx_folder_open_at(self->folder_fd, TBX_PATH_TRASH, error);
 }
@@ -483,11 +485,11 @@ char *tbx_registry_load_deleted(TbxRegistry *self, const char *id, TbxVmDefiniti
     if (fd < 0)
         return NULL;
     remove_temporaries(fd);
-    *ret_definition = tbx_registry_load(fd, error);
+    *ret_definition = tbx_registry_load(fd, id, error);
     return tbx_file_read_at(fd, TBX_PATH_TRASH_JSON, NOTE_SIZE_MAX, ret_length, NULL);
 }
 
-/* The VM's folder from one parent to the other, durably: first where it comes to. */
+/* The VM's folder from one parent to the other, durably: first where it comes to. Where it stays if that fails. */
 static gboolean move_folder(const char *id, int from_fd, int to_fd, GError **error)
 {
     if (faccessat(to_fd, id, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
@@ -498,9 +500,11 @@ static gboolean move_folder(const char *id, int from_fd, int to_fd, GError **err
         tbx_errno_set(error, errno, NULL, "The folder of the VM could not be moved");
         return FALSE;
     }
-    (void)tbx_folder_sync(to_fd, NULL);
-    (void)tbx_folder_sync(from_fd, NULL);
-    return TRUE;
+    if (tbx_folder_sync(to_fd, error) && tbx_folder_sync(from_fd, error))
+        return TRUE;
+    /* What is reported as failed has not happened. */
+    (void)renameat(to_fd, id, from_fd, id);
+    return FALSE;
 }
 
 static gboolean replace_file(int parent_fd, const char *id, const char *name, GBytes *content,

@@ -53,7 +53,7 @@ GPtrArray *tbx_registry_list_ids(TbxRegistry *self, GError **error);
 int tbx_registry_open_vm_folder(TbxRegistry *self, const char *id, GError **error);
 
 /* Reads vm.json of an open VM folder. */
-TbxVmDefinition *tbx_registry_load(int vm_folder_fd, GError **error);
+TbxVmDefinition *tbx_registry_load(int vm_folder_fd, const char *id, GError **error);
 
 /* "vm-exists", field name. */
 gboolean tbx_registry_take_name(TbxRegistry *self, const char *name, const char *id,

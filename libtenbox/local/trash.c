@@ -8,11 +8,12 @@
 #include "libtenbox/local/sources.h"
 #include "libtenbox/wire/json-guard.h"
 #include "libtenbox/wire/wire-error.h"
+#include "libtenbox/wire/wire-etag.h"
 #include "libtenbox/wire/wire-event.h"
 
 #define SWEEP_SECONDS   3600u
 #define DAY_SECONDS     G_GINT64_CONSTANT(86400)
-/* What counts of the time between two runs of the host's kernel. */
+/* What counts of the time between the runs of the host's kernel, all together. */
 #define OFF_SECONDS_MAX DAY_SECONDS
 #define SECONDS_MAX     G_GINT64_CONSTANT(253402300799)
 /* Between two writes of a note that only says that time has passed. */
@@ -34,6 +35,7 @@ struct _TbxTrash {
 typedef struct {
     gint64 deleted_at; /* since 1970, as the clock was then */
     gint64 age;        /* in the trash, up to `seen` */
+    gint64 off_age;    /* what of it the kernel did not run for */
     TbxHostClock seen;
 } Note;
 
@@ -61,6 +63,7 @@ static void note_init(Note *note)
     tbx_host_read_clock(&note->seen);
     note->deleted_at = note->seen.time;
     note->age = 0;
+    note->off_age = 0;
 }
 
 /* Counts what has passed since the note was looked at last. */
@@ -70,10 +73,12 @@ static void note_age(Note *note)
     gint64 passed;
 
     tbx_host_read_clock(&now);
-    if (g_str_equal(now.boot_id, note->seen.boot_id) && now.uptime >= note->seen.uptime)
+    if (g_str_equal(now.boot_id, note->seen.boot_id) && now.uptime >= note->seen.uptime) {
         passed = now.uptime - note->seen.uptime;
-    else
-        passed = CLAMP(now.time - note->seen.time, 0, OFF_SECONDS_MAX);
+    } else {
+        passed = CLAMP(now.time - note->seen.time, 0, MAX(OFF_SECONDS_MAX - note->off_age, 0));
+        note->off_age += passed;
+    }
     note->age += passed;
     note->seen = now;
 }
@@ -87,6 +92,7 @@ static GBytes *note_print(const Note *note)
     json_object_set_int_member(object, "schema_version", 1);
     json_object_set_int_member(object, "deleted_at", note->deleted_at);
     json_object_set_int_member(object, "age", note->age);
+    json_object_set_int_member(object, "off_age", note->off_age);
     json_object_set_int_member(object, "seen_at", note->seen.time);
     json_object_set_int_member(object, "seen_uptime", note->seen.uptime);
     json_object_set_string_member(object, "seen_boot_id", note->seen.boot_id);
@@ -117,6 +123,10 @@ static gboolean note_parse(const char *text, gsize length, Note *note)
         !get_seconds(object, "age", &note->age) ||
         !get_seconds(object, "seen_at", &note->seen.time) ||
         !get_seconds(object, "seen_uptime", &note->seen.uptime))
+        return FALSE;
+    note->off_age = 0;
+    if (json_object_has_member(object, "off_age") &&
+        !get_seconds(object, "off_age", &note->off_age))
         return FALSE;
     g_strlcpy(note->seen.boot_id, json_node_get_string(boot_id), sizeof(note->seen.boot_id));
     return TRUE;
@@ -294,18 +304,20 @@ static const TbxOperationHandlers purge_handlers = {
     .cancel = ignore_cancel,
 };
 
-TbxOperationRecord *tbx_trash_purge(TbxTrash *self, const char *vm, GError **error)
+TbxOperationRecord *tbx_trash_purge(TbxTrash *self, const char *vm, const TbxActionOptions *options,
+                                    GError **error)
 {
     Entry *entry = take(self, vm, error);
     g_autofree char *operation_id = NULL;
     TbxOperation *operation;
     Step *step;
 
-    if (entry == NULL)
+    if (entry == NULL ||
+        !tbx_etag_require(options->if_match, entry->record->etag, entry->record->name, error))
         return NULL;
-    operation = tbx_operations_begin(self->operations, entry->record->id, entry->record->name,
-                                     tenbox_vm_action_to_string(TENBOX_VM_ACTION_DELETE), FALSE,
-                                     &purge_handlers, self, error);
+    operation = tbx_operations_begin_as(
+        self->operations, options->operation_id, entry->record->id, entry->record->name,
+        tenbox_vm_action_to_string(TENBOX_VM_ACTION_DELETE), FALSE, &purge_handlers, self, error);
     if (operation == NULL)
         return NULL;
     operation_id = g_strdup(tbx_operation_get_id(operation));

@@ -9,8 +9,8 @@
  *
  * A clock may jump: by years on a machine whose battery is empty. What counts for the limit is therefore not
  * the date but the time that has passed since: by the clock of the kernel's run as long as that goes on, and
- * at most a day for the time between two of its runs, whatever the dates say. A VM may so be kept longer than
- * the limit, never less (but for that day).
+ * at most a day in all for the time between its runs, however many there are and whatever the dates say. A VM may
+ * so be kept longer than the limit, never less (but for that day).
  */
 #pragma once
 
@@ -69,7 +69,8 @@ gboolean tbx_trash_has(TbxTrash *self, const char *vm);
  */
 void tbx_trash_undelete(TbxTrash *self, const char *vm, const char *name, GTask *task);
 
-/* Removes @vm for good. (transfer full) (nullable): the operation's document. */
-TbxOperationRecord *tbx_trash_purge(TbxTrash *self, const char *vm, GError **error);
+/* Removes @vm for good, if it is as @options ask for. (transfer full) (nullable): the operation's document. */
+TbxOperationRecord *tbx_trash_purge(TbxTrash *self, const char *vm, const TbxActionOptions *options,
+                                    GError **error);
 
 G_END_DECLS

@@ -19,6 +19,7 @@
 #include "libtenbox/test/test-vm.h"
 #include "libtenbox/wire/json-guard.h"
 #include "libtenbox/wire/wire-error.h"
+#include "libtenbox/wire/wire-etag.h"
 
 /* Beyond what Linux gives, so that nobody who believes the number meets a process. */
 #define PID_BASE   (4 * 1024 * 1024)
@@ -557,7 +558,13 @@ static void run_vm_begin(Call *call)
     if (call->action == TENBOX_VM_ACTION_DELETE && call->options.purge &&
         find_vm(call->driver, call->name) == NULL &&
         find_deleted(call->driver, call->name) != NULL) {
-        record = purge_deleted(call->driver, find_deleted(call->driver, call->name), &error);
+        const TbxVmRecord *deleted;
+
+        vm = tbx_test_vm_ref(find_deleted(call->driver, call->name));
+        deleted = tbx_test_vm_get_record(vm);
+        record = tbx_etag_require(call->options.if_match, deleted->etag, deleted->name, &error)
+                     ? purge_deleted(call->driver, vm, &error)
+                     : NULL;
         return_operation(call, record, error);
         return;
     }

@@ -564,6 +564,43 @@ static void test_foreign_members(void)
     harness_fini(&harness);
 }
 
+/* Names that only the original allows, and none at all: such a VM is used under a name of ours, and keeps its own in
+ * the file until it gets another. */
+static void test_foreign_names(void)
+{
+    static const char *const names[] = {"", "\"name\":\"3 little pigs. v2\",", "\"name\":\"\","};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
+        Harness harness;
+        g_autofree char *id = NULL;
+        g_autofree char *path = NULL;
+        g_autofree char *name = NULL;
+        g_autofree char *content = NULL;
+        g_autofree char *renamed = NULL;
+        g_autofree char *file = g_strdup_printf("{%s\"kernel\":\"kernel\"}", names[i]);
+        g_autoptr(TbxVmRecord) record = NULL;
+
+        harness_init(&harness);
+        id = create_vm(&harness, "one", NULL);
+        harness_close(&harness);
+        path = vm_path(&harness, id, "vm.json");
+        g_assert_true(g_file_set_contents(path, file, -1, NULL));
+        harness_open(&harness);
+        name = g_strdup_printf("vm-%.8s", id);
+        record = get_vm(&harness, name);
+        g_assert_null(record->broken);
+        update_ok(&harness, name, "{\"notes\":\"mine now\"}");
+        g_assert_true(g_file_get_contents(path, &content, NULL, NULL));
+        g_assert_nonnull(strstr(content, "mine now"));
+        g_assert_null(strstr(content, name));
+        g_assert_true(*names[i] == '\0' || strstr(content, names[i]) != NULL);
+        update_ok(&harness, name, "{\"name\":\"two\"}");
+        g_assert_true(g_file_get_contents(path, &renamed, NULL, NULL));
+        g_assert_nonnull(strstr(renamed, "\"name\":\"two\""));
+        harness_fini(&harness);
+    }
+}
+
 /* null sets memory and CPUs back to what a new VM gets, not to nothing. */
 static void test_update_reset(void)
 {
@@ -665,6 +702,7 @@ int main(int argc, char **argv)
     g_test_add_func("/local/pending", test_pending);
     g_test_add_func("/local/exit-while-updating", test_exit_while_updating);
     g_test_add_func("/local/foreign-members", test_foreign_members);
+    g_test_add_func("/local/foreign-names", test_foreign_names);
     g_test_add_func("/local/rename-while-booting", test_rename_while_booting);
     g_test_add_func("/local/not-found", test_not_found);
     return g_test_run();

@@ -365,7 +365,7 @@ static char *describe(const Place *place)
         g_autoptr(TbxVmDefinition) definition = NULL;
 
         g_assert_no_error(error);
-        definition = tbx_registry_load(fd, &error);
+        definition = tbx_registry_load(fd, NULL, &error);
         g_assert_no_error(error); /* never half */
         g_string_append_printf(text, "VM %s %d", definition->name, (int)definition->memory_mb);
         append_file(text, fd, TBX_PATH_KERNEL);
