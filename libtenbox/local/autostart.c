@@ -11,7 +11,7 @@
 #include "libtenbox/wire/wire-error.h"
 
 #define FILE_NAME "boot.json"
-/* An id takes 40 bytes: room for as many VMs as anybody has. */
+/* An id takes 40 bytes: room for as many VMs as anybody has; within the limits for answers. */
 #define FILE_MAX  (4u << 20)
 
 struct _TbxAutostart {
@@ -108,7 +108,7 @@ static GPtrArray *read_plan(TbxAutostart *self, int folder_fd)
     gsize length = 0;
     g_autofree char *text = tbx_file_read_at(folder_fd, FILE_NAME, FILE_MAX, &length, NULL);
     g_autoptr(JsonObject) document =
-        text != NULL ? tbx_json_guard_parse_object(text, length, NULL) : NULL;
+        text != NULL ? tbx_json_guard_parse_answer(text, length, NULL) : NULL;
     g_autoptr(GPtrArray) waiting = NULL;
     JsonNode *boot_id, *list;
     JsonArray *array;
@@ -226,11 +226,12 @@ static gboolean drop(TbxAutostart *self, const char *id)
 static void go_on(TbxAutostart *self)
 {
     gboolean is_changed = self->current != NULL && drop(self, self->current);
+    guint passed = 0;
 
     g_clear_pointer(&self->current, g_free);
     g_clear_pointer(&self->operation_id, g_free);
-    while (self->waiting->len > 0) {
-        TbxLocalVm *vm = g_hash_table_lookup(self->vms, g_ptr_array_index(self->waiting, 0));
+    for (guint i = 0; i < self->waiting->len; i++) {
+        TbxLocalVm *vm = g_hash_table_lookup(self->vms, g_ptr_array_index(self->waiting, i));
 
         if (can_start(vm)) {
             gint64 delay = tbx_local_vm_get_record(vm)->autostart_delay;
@@ -239,7 +240,10 @@ static void go_on(TbxAutostart *self)
                                            on_delay_over, self);
             break;
         }
-        g_ptr_array_remove_index(self->waiting, 0);
+        passed++;
+    }
+    if (passed > 0) {
+        g_ptr_array_remove_range(self->waiting, 0, passed);
         is_changed = TRUE;
     }
     if (is_changed)

@@ -123,6 +123,14 @@ static void stop(TbxStopVms *self, const char *id)
 
     if (vm == NULL || !tbx_local_vm_has_process(vm) || (current != NULL && self->deadline != NULL))
         return;
+    /* A change of it gives way to nothing, so it is taken back. Its end is the next step. */
+    if (current != NULL && g_str_equal(tbx_operation_get_kind(current), "update")) {
+        g_autofree char *update_id = g_strdup(tbx_operation_get_id(current));
+        g_autoptr(TbxOperationRecord) update =
+            tbx_operations_cancel(self->context->operations, update_id, NULL);
+
+        return;
+    }
     options.force = self->deadline == NULL;
     if (!options.force)
         options.timeout =

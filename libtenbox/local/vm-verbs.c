@@ -569,14 +569,19 @@ gboolean tbx_verb_begin_update(TbxLocalVm *vm, GError **error)
     TbxOperation *operation =
         tbx_operations_begin(vm->context->operations, vm->id, vm->record->name, "update", FALSE,
                              &operation_handlers, vm, error);
+    guint token;
 
     if (operation == NULL)
         return FALSE;
     vm->verb.action = TENBOX_VM_ACTION_UNKNOWN;
-    enter_phase(vm, TBX_PHASE_UPDATING);
+    vm->verb.phase = TBX_PHASE_UPDATING; /* before anybody hears of it */
     vm->verb.cancellable = g_cancellable_new();
-    if (announce(vm, operation))
-        return TRUE;
+    token = vm->verb.token;
+    if (announce(vm, operation)) {
+        enter_phase(vm, TBX_PHASE_UPDATING);
+        if (is_mine(vm, token))
+            return TRUE;
+    }
     tbx_error_set(error, "closed", NULL, "The driver was closed");
     return FALSE;
 }

@@ -606,6 +606,38 @@ static void test_autostart_hangs(void)
     fini(&harness);
 }
 
+/* As many VMs as anybody has: what was planned for this boot is found again. */
+static void test_autostart_many(void)
+{
+    Harness harness;
+    g_autofree char *path = NULL;
+    g_autofree char *boot_id = NULL;
+    g_autoptr(GString) plan = g_string_new(NULL);
+    g_autofree char *begun = NULL;
+
+    init(&harness);
+    make_vm(&harness, "one", NULL, NO, 1, 0);
+    path = boot_path(&harness);
+    harness_close(&harness);
+    g_assert_true(g_file_get_contents("/proc/sys/kernel/random/boot_id", &boot_id, NULL, NULL));
+    g_string_printf(plan, "{\"boot_id\":\"%s\",\"waiting\":[", g_strchomp(boot_id));
+    for (guint i = 0; i < 30000; i++)
+        g_string_append_printf(plan, "%s\"%08x-0000-4000-8000-000000000000\"", i > 0 ? "," : "", i);
+    g_string_append(plan, "]}");
+    g_assert_cmpuint(plan->len, >, 1024 * 1024);
+    g_assert_true(g_file_set_contents(path, plan->str, -1, NULL));
+    harness_open(&harness);
+    advance_clock(0);
+    while (g_main_context_iteration(NULL, FALSE)) {
+    }
+    harness_close(&harness);
+    harness_open(&harness);
+    begun = name_events(&harness, TBX_EVENT_VM_AUTOSTART);
+    g_assert_cmpstr(begun, ==, "");
+    g_assert_cmpint(get_state(&harness, "one"), ==, TENBOX_VM_STATE_STOPPED);
+    fini(&harness);
+}
+
 static gboolean is_delay_running(gpointer user_data)
 {
     return is_timer_due_in(GPOINTER_TO_UINT(user_data));
@@ -970,6 +1002,37 @@ static void test_stop_cancelled(void)
     fini(&harness);
 }
 
+/* There is no time left, and somebody is changing the VM: it is stopped all the same, when that has ended. */
+static void test_stop_while_updating(void)
+{
+    Harness harness;
+    ThreadHold hold;
+    g_autoptr(TbxVmSpec) spec = tbx_vm_spec_new();
+    g_autoptr(TbxVmRecord) updated = NULL;
+    g_autoptr(TbxOperationRecord) begun = NULL;
+    g_autoptr(TbxOperationRecord) ended = NULL;
+    GTask *task = new_task(NULL);
+
+    init(&harness);
+    make_running(&harness, "one", 1);
+    hold_threads(&hold);
+    spec->cpu_count = 2;
+    spec->present = TBX_VM_SPEC_CPU_COUNT;
+    tbx_driver_vm_update(harness.driver, "one", spec, task);
+    begun = begin_stop_vms(&harness, TRUE, -1);
+    for (guint i = 0; i < 6; i++) {
+        advance_clock(100);
+        while (g_main_context_iteration(NULL, FALSE)) {
+        }
+    }
+    release_threads(&hold);
+    updated = finish_pointer(task, NULL);
+    ended = wait_operation(&harness, begun->id);
+    g_assert_cmpint(ended->state, ==, TENBOX_OPERATION_STATE_DONE);
+    g_assert_cmpint(get_state(&harness, "one"), ==, TENBOX_VM_STATE_STOPPED);
+    fini(&harness);
+}
+
 /* The driver is closed in the middle: nothing is left behind, guests that were asked go on being so. */
 static void test_stop_closed(void)
 {
@@ -1002,6 +1065,7 @@ int main(int argc, char **argv)
     g_test_add_func("/local/life/asked-in-vain", test_asked_in_vain);
     g_test_add_func("/local/life/while-updating", test_while_updating);
     g_test_add_func("/local/life/autostart-hangs", test_autostart_hangs);
+    g_test_add_func("/local/life/autostart-many", test_autostart_many);
     g_test_add_func("/local/life/autostart-delays", test_autostart_delays);
     g_test_add_func("/local/life/closed-while-starting", test_closed_while_starting);
     g_test_add_func("/local/life/bad-boot-file", test_bad_boot_file);
@@ -1011,6 +1075,7 @@ int main(int argc, char **argv)
     g_test_add_func("/local/life/stop-deadline", test_stop_deadline);
     g_test_add_func("/local/life/stop-force", test_stop_force);
     g_test_add_func("/local/life/stop-cancelled", test_stop_cancelled);
+    g_test_add_func("/local/life/stop-while-updating", test_stop_while_updating);
     g_test_add_func("/local/life/stop-closed", test_stop_closed);
     return g_test_run();
 }
