@@ -806,7 +806,10 @@ static gboolean may_pass(const GError *error)
 
 static void try_again(TenboxConnection *self, const GError *error)
 {
-    if (!(self->flags & TENBOX_CONNECTION_FLAGS_RECONNECT) || !may_pass(error) ||
+    gboolean may_reconnect = (self->flags & TENBOX_CONNECTION_FLAGS_RECONNECT) != 0;
+
+    /* Events that come need no permission to go on: only the list is asked for again. */
+    if ((!may_reconnect && !self->driver->is_watching) || !may_pass(error) ||
         self->watch_state == TENBOX_WATCH_STATE_OFF) {
         end_watch(self, error);
         return;
@@ -816,7 +819,8 @@ static void try_again(TenboxConnection *self, const GError *error)
     self->retry = g_timeout_source_new(self->retry_time);
     g_source_set_callback(self->retry, on_retry, self, NULL);
     g_source_attach(self->retry, self->driver->home);
-    set_watch_state(self, TENBOX_WATCH_STATE_RECONNECTING);
+    if (may_reconnect)
+        set_watch_state(self, TENBOX_WATCH_STATE_RECONNECTING);
 }
 
 /* ---- finding one -------------------------------------------------------------------------- */

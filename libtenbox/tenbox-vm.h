@@ -1031,7 +1031,8 @@ TenboxConsole *tenbox_vm_open_console_finish(TenboxVm *self, GAsyncResult *resul
  * @callback: (scope async): called when it is over
  * @user_data: for @callback
  *
- * Presses a key that a console cannot send as a byte.
+ * Presses a key that a console cannot send as a byte. It needs no console: who has one to himself is not asked, as
+ * with the power button.
  *
  * Errors: %TENBOX_ERROR_WRONG_STATE when the VM has no process, %TENBOX_ERROR_BUSY while the guest has not
  * read the last one, %TENBOX_ERROR_INVALID_ARGUMENT for a key that there is not.

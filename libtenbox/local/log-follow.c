@@ -120,8 +120,9 @@ static gsize complete_length(const guint8 *data, gsize length)
     return length;
 }
 
-/* Leaves a file that was read to its end and is not the log any more; FALSE when it still is. */
-static gboolean leave_file(LogFollow *self)
+/* Leaves a file that was read up to @end and is not the log any more; FALSE when it still is. TRUE without
+ * leaving it when it has grown since: what came last before the log was cut is in it. */
+static gboolean leave_file(LogFollow *self, guint64 end)
 {
     struct stat own, current;
 
@@ -129,6 +130,9 @@ static gboolean leave_file(LogFollow *self)
         fstatat(self->logs_fd, self->source->name, &current, AT_SYMLINK_NOFOLLOW) < 0 ||
         (own.st_ino == current.st_ino && own.st_dev == current.st_dev))
         return FALSE;
+    /* Nobody writes to it any more, so that its size is what it stays. */
+    if (fstat(self->fd, &own) < 0 || (guint64)own.st_size > end)
+        return TRUE;
     tbx_fd_close(&self->fd);
     self->offset = (guint64)own.st_size > self->source->kept_size ? self->source->kept_size : 0;
     return TRUE;
@@ -142,7 +146,7 @@ static GBytes *read_some(LogFollow *self)
         ssize_t n = pread(self->fd, data, READ_MAX, (off_t)self->offset);
         gsize length = n > 0 ? complete_length(data, (gsize)n) : 0;
 
-        if (length == 0 && leave_file(self))
+        if (length == 0 && leave_file(self, self->offset + (guint64)MAX(n, 0)))
             continue;
         if (length == 0)
             break;

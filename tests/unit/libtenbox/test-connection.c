@@ -720,6 +720,7 @@ static void test_stop_and_delete(Fixture *fixture, gconstpointer data)
     g_autofree char *deleted = fake_operation(FAKE_OP_ID, "delete", "done", NULL);
     g_autoptr(GError) error = NULL;
     g_auto(Await) stop = {0}, forced = {0}, wrong = {0}, delete = {0}, after = {0};
+    g_auto(Await) unchanged = {0}, purge = {0};
 
     fake_daemon_answer(fixture->daemon, "POST /v1/vms/" FAKE_ID_1 ":stop", 202, NULL, stopped);
     tenbox_vm_stop_async(vm, TENBOX_VM_ACTION_FLAGS_NONE, 7, NULL, await_done, &stop);
@@ -735,6 +736,12 @@ static void test_stop_and_delete(Fixture *fixture, gconstpointer data)
     assert_error(&error, TENBOX_ERROR_INVALID_ARGUMENT, "field-invalid");
 
     g_free(fake_daemon_take_log(fixture->daemon));
+    /* A daemon that tells no entity tag cannot be held to one. */
+    tenbox_vm_delete_async(vm, TENBOX_VM_ACTION_FLAGS_IF_UNCHANGED, NULL, await_done, &unchanged);
+    g_assert_false(tenbox_vm_delete_finish(vm, await_result(&unchanged), &error));
+    g_assert_cmpstr(tenbox_error_get_code(error), ==, "precondition-failed");
+    g_clear_error(&error);
+
     fake_daemon_answer(fixture->daemon, "DELETE /v1/vms/" FAKE_ID_1, 202, NULL, deleted);
     tenbox_vm_delete_async(vm, TENBOX_VM_ACTION_FLAGS_FORCE, NULL, await_done, &delete);
     g_assert_true(tenbox_vm_delete_finish(vm, await_result(&delete), &error));
@@ -744,6 +751,14 @@ static void test_stop_and_delete(Fixture *fixture, gconstpointer data)
     g_assert_false(tenbox_vm_start_finish(vm, await_result(&after), &error));
     assert_error(&error, TENBOX_ERROR_NOT_FOUND, "vm-not-found");
     assert_log(fixture, "DELETE /v1/vms/" FAKE_ID_1 "?force=true\n");
+    /* What is in the trash can still be purged, whichever way. */
+    tenbox_vm_begin_action_async(vm, TENBOX_VM_ACTION_DELETE, TENBOX_VM_ACTION_FLAGS_PURGE, -1,
+                                 NULL, await_done, &purge);
+    g_autoptr(TenboxOperation) purged =
+        tenbox_vm_begin_action_finish(vm, await_result(&purge), &error);
+    g_assert_no_error(error);
+    g_assert_nonnull(purged);
+    assert_log(fixture, "DELETE /v1/vms/" FAKE_ID_1 "?force=false&purge=true\n");
 }
 
 static gboolean is_waiting(gpointer daemon)
@@ -1088,6 +1103,20 @@ static void test_watch_since(Fixture *fixture, gconstpointer data)
     wait_until(has_signals, fixture->signals);
     assert_signals(fixture, "changed foo paused\nresync\n");
     assert_position(fixture, "run:80");
+
+    /* The list cannot be had at first. The watch goes on, and the list is asked for until it comes. */
+    guint asked = fake_daemon_count(fixture->daemon, "GET /v1/vms");
+    g_autofree char *stopped = fake_vm(FAKE_ID_1, "foo", "stopped", 91);
+    fake_daemon_answer(fixture->daemon, "GET /v1/vms", 503, "application/problem+json",
+                       "{\"code\":\"too-many-connections\",\"detail\":\"because\"}");
+    send_event(fixture, 81, "resync", FAKE_ID_1, "null");
+    while (fake_daemon_count(fixture->daemon, "GET /v1/vms") < asked + 2)
+        g_main_context_iteration(NULL, TRUE);
+    g_assert_true(tenbox_connection_is_watching(fixture->connection));
+    answer_list(fixture, stopped, NULL);
+    while (!strstr(fixture->signals->str, "\nresync\n"))
+        g_main_context_iteration(NULL, TRUE);
+    assert_signals(fixture, "event resync 81\nchanged foo stopped\nresync\n");
 }
 
 /* Waits until all signals so far end with @text. */
