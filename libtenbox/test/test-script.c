@@ -169,6 +169,13 @@ gboolean tbx_test_script_check_cmdline(const char *cmdline, GError **error)
             tbx_error_set(error, "field-invalid", "cmdline", "cmdline: %s", problem->message);
             return FALSE;
         }
+        /* Nobody would count: the words are read anew each time. */
+        if (fault->left >= 0) {
+            tbx_error_set(error, "field-invalid", "cmdline",
+                          "cmdline: \"%s\": a fault of a VM has no COUNT, it strikes each time",
+                          words[i]);
+            return FALSE;
+        }
     }
     return TRUE;
 }

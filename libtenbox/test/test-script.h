@@ -22,7 +22,8 @@
  * vm-delete; or an action that is taken on and then fails: start, stop, shutdown, reboot, reset, pause,
  * resume, delete. `all` stands for every one of them but open.
  *
- * A single VM is told by words of its kernel command line: fault=..., as above, and what test-vm.h lists.
+ * A single VM is told by words of its kernel command line: fault=..., as above but without COUNT, and what
+ * test-vm.h lists.
  */
 #pragma once
 

@@ -135,6 +135,9 @@ static void test_one_vm(Fixture *fixture, gconstpointer data)
     assert_state(bad, "running");
     g_assert_null(create_full(fixture, "worse", fixture->kernel, "fault=nonsense", 64, &error));
     assert_error(&error, TENBOX_ERROR_INVALID_ARGUMENT, "field-invalid", "cmdline");
+    g_assert_null(create_full(fixture, "worse", fixture->kernel, "fault=start:runtime-failed::1",
+                              64, &error));
+    assert_error(&error, TENBOX_ERROR_INVALID_ARGUMENT, "field-invalid", "cmdline");
     reconnect_with_query(fixture, NULL);
 }
 
