@@ -33,7 +33,9 @@ struct _TbdAudit {
     guint syncing; /* how many threads do */
     gboolean is_dirty;
     gboolean is_closed;
-    grefcount references; /* the owner's, and a sync's under way */
+    grefcount references; /* the owner's, and those of a sync and a reading under way */
+    gboolean is_reading;
+    GQueue readings; /* of GTask: those that wait for their turn */
     guint64 lost;
     gint64 complained_at;
 };
@@ -278,10 +280,17 @@ TbdAudit *tbd_audit_open(const char *data_folder, const TbdSettings *settings, G
 
 void tbd_audit_close(TbdAudit *self)
 {
+    GTask *task;
+
     if (self == NULL) {
         return;
     }
     self->is_closed = TRUE;
+    while ((task = g_queue_pop_head(&self->readings)) != NULL) {
+        g_task_return_error(task,
+                            tbx_error_new("shutting-down", NULL, "the daemon is shutting down"));
+        g_object_unref(task);
+    }
     tbx_source_clear(&self->sync_source);
     if (self->is_dirty) {
         fdatasync(self->fd);
@@ -296,6 +305,7 @@ typedef struct {
     guint count;
     guint limit;
     gint64 since;
+    gboolean is_over; /* an entry was older */
 } Reading;
 
 static void reading_free(gpointer data)
@@ -308,22 +318,31 @@ static void reading_free(gpointer data)
     g_free(reading);
 }
 
-/* Whether it was taken. */
-static void take_line(const Reading *reading, const char *line, gsize length, GPtrArray *entries)
+static void take_line(Reading *reading, const char *line, gsize length, GPtrArray *entries)
 {
     g_autoptr(JsonObject) entry = tbx_json_guard_parse_object(line, length, NULL);
     JsonNode *node = entry != NULL ? json_object_get_member(entry, "time") : NULL;
     gint64 time;
 
     if (node != NULL && json_node_get_value_type(node) == G_TYPE_STRING &&
-        tbx_time_parse(json_node_get_string(node), &time) && time >= reading->since) {
-        g_ptr_array_add(entries, g_steal_pointer(&entry));
+        tbx_time_parse(json_node_get_string(node), &time)) {
+        if (time >= reading->since) {
+            g_ptr_array_add(entries, g_steal_pointer(&entry));
+        } else {
+            reading->is_over = TRUE;
+        }
     }
 }
 
+static gboolean has_enough(const Reading *reading, const GPtrArray *entries,
+                           GCancellable *cancellable)
+{
+    return reading->is_over || entries->len >= reading->limit ||
+           g_cancellable_is_cancelled(cancellable);
+}
+
 /* The lines of one file, the last first. */
-static gboolean read_file(const Reading *reading, int fd, GPtrArray *entries,
-                          GCancellable *cancellable)
+static gboolean read_file(Reading *reading, int fd, GPtrArray *entries, GCancellable *cancellable)
 {
     g_autoptr(GByteArray) text =
         g_byte_array_new(); /* from the beginning of a block to a line end */
@@ -334,28 +353,30 @@ static gboolean read_file(const Reading *reading, int fd, GPtrArray *entries,
         return TRUE;
     }
     offset = status.st_size;
-    while (offset > 0 && entries->len < reading->limit) {
+    while (offset > 0 && !has_enough(reading, entries, cancellable)) {
         gsize size = (gsize)MIN(offset, BLOCK);
         g_autofree guint8 *block = g_malloc(size);
         guint end;
 
-        if (g_cancellable_is_cancelled(cancellable) ||
-            pread(fd, block, size, offset - (goffset)size) != (gssize)size) {
+        if (pread(fd, block, size, offset - (goffset)size) != (gssize)size) {
             return FALSE;
         }
         offset -= (goffset)size;
         g_byte_array_prepend(text, block, (guint)size);
         /* Each line end but that at the end has a whole line behind it. */
         end = text->len;
-        for (guint i = end; i > 0 && entries->len < reading->limit; i--) {
+        for (guint i = end; i > 0 && !reading->is_over && entries->len < reading->limit; i--) {
             if (text->data[i - 1] == '\n') {
+                if (g_cancellable_is_cancelled(cancellable)) {
+                    return FALSE;
+                }
                 if (end > i) {
                     take_line(reading, (const char *)text->data + i, end - i, entries);
                 }
                 end = i - 1;
             }
         }
-        if (offset == 0 && end > 0 && entries->len < reading->limit) {
+        if (offset == 0 && end > 0 && !has_enough(reading, entries, cancellable)) {
             take_line(reading, (const char *)text->data, end, entries);
         }
         g_byte_array_set_size(text, end > BLOCK ? 0 : end);
@@ -365,12 +386,12 @@ static gboolean read_file(const Reading *reading, int fd, GPtrArray *entries,
 
 static void read_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
 {
-    const Reading *reading = data;
+    Reading *reading = data;
     g_autoptr(GPtrArray) newest_first =
         g_ptr_array_new_with_free_func((GDestroyNotify)json_object_unref);
     g_autoptr(GPtrArray) entries = NULL;
 
-    for (guint i = 0; i < reading->count && newest_first->len < reading->limit; i++) {
+    for (guint i = 0; i < reading->count && !has_enough(reading, newest_first, cancellable); i++) {
         if (!read_file(reading, reading->fds[i], newest_first, cancellable)) {
             break;
         }
@@ -385,12 +406,34 @@ static void read_in_thread(GTask *task, gpointer source, gpointer data, GCancell
     g_task_return_pointer(task, g_steal_pointer(&entries), (GDestroyNotify)g_ptr_array_unref);
 }
 
-void tbd_audit_read(TbdAudit *self, guint limit, gint64 since, GTask *task)
-{
-    Reading *reading = g_new0(Reading, 1);
+/* One at a time: whoever asks often takes no more than one of the threads that others need. */
+static void read_next(TbdAudit *self);
 
-    reading->limit = limit;
-    reading->since = since;
+typedef struct {
+    TbdAudit *audit;
+    GTask *task; /* of the caller; has the Reading */
+} Turn;
+
+static void on_read(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+    Turn *turn = user_data;
+    GError *error = NULL;
+    GPtrArray *entries = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (entries != NULL) {
+        g_task_return_pointer(turn->task, entries, (GDestroyNotify)g_ptr_array_unref);
+    } else {
+        g_task_return_error(turn->task, error);
+    }
+    g_object_unref(turn->task);
+    turn->audit->is_reading = FALSE;
+    read_next(turn->audit);
+    audit_unref(turn->audit);
+    g_free(turn);
+}
+
+static void open_files(TbdAudit *self, Reading *reading)
+{
     for (guint number = 0; number < FILES_MAX; number++) {
         char name[32];
         int fd;
@@ -401,7 +444,35 @@ void tbd_audit_read(TbdAudit *self, guint limit, gint64 since, GTask *task)
             reading->fds[reading->count++] = fd;
         }
     }
+}
+
+static void read_next(TbdAudit *self)
+{
+    GTask *task = self->is_reading ? NULL : g_queue_pop_head(&self->readings);
+    g_autoptr(GTask) work = NULL;
+    Turn *turn;
+
+    if (task == NULL) {
+        return;
+    }
+    self->is_reading = TRUE;
+    g_ref_count_inc(&self->references);
+    turn = g_new0(Turn, 1);
+    turn->audit = self;
+    turn->task = task;
+    open_files(self, g_task_get_task_data(task));
+    work = g_task_new(NULL, g_task_get_cancellable(task), on_read, turn);
+    g_task_set_task_data(work, g_task_get_task_data(task), NULL);
+    g_task_run_in_thread(work, read_in_thread);
+}
+
+void tbd_audit_read(TbdAudit *self, guint limit, gint64 since, GTask *task)
+{
+    Reading *reading = g_new0(Reading, 1);
+
+    reading->limit = limit;
+    reading->since = since;
     g_task_set_task_data(task, reading, reading_free);
-    g_task_run_in_thread(task, read_in_thread);
-    g_object_unref(task);
+    g_queue_push_tail(&self->readings, task);
+    read_next(self);
 }

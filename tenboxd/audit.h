@@ -47,12 +47,13 @@ guint64 tbd_audit_get_lost_count(TbdAudit *self);
 /**
  * tbd_audit_read:
  * @limit: how many entries at most
- * @since: microseconds since 1970: older ones are left out
+ * @since: microseconds since 1970: older ones are left out, and what is before them
  * @task: (transfer full): brings a GPtrArray of JsonObject, the newest @limit, oldest first;
  *   g_ptr_array_unref()
  *
- * Reads in a thread, from the end, in pieces: what it costs depends on @limit, not on the log. Lines
- * that are no JSON object are passed over.
+ * Reads in a thread, from the end, in pieces, to the first entry that is older than @since: what it costs
+ * depends on what it brings, not on the log. Lines that are no JSON object are passed over. One reading is
+ * under way at a time.
  */
 void tbd_audit_read(TbdAudit *self, guint limit, gint64 since, GTask *task);
 
