@@ -149,6 +149,7 @@ void tbd_system_stop_vms(TbdRequest *request)
         options.timeout =
             tbd_daemon_get_settings(tbd_request_get_daemon(request))->shutdown_timeout;
     }
+    options.operation_id = tbd_request_get_target(request);
     tbx_driver_system_stop_vms(tbd_request_get_driver(request), &options,
                                tbd_request_task(request, on_stop_begun));
 }

@@ -12,6 +12,7 @@
 #include "tenboxd/http-limits.h"
 
 #define KEY_HEADER "Idempotency-Key"
+#define OPERATIONS "/v1/operations/"
 
 typedef enum {
     KEY_RUNNING, /* a request of this process is being worked on */
@@ -81,6 +82,16 @@ void tbd_idempotency_free(TbdIdempotency *self)
 void tbd_idempotency_close(TbdIdempotency *self)
 {
     g_clear_pointer(&self->log, tbx_line_log_free);
+    /* Whoever waits keeps the daemon, and so this table. */
+    for (GList *link = self->order.head; link != NULL; link = link->next) {
+        TbdKey *key = link->data;
+        TbdRequest *request;
+
+        while ((request = g_queue_pop_head(&key->waiters)) != NULL) {
+            tbd_request_fail(request,
+                             tbx_error_new("shutting-down", NULL, "the daemon is shutting down"));
+        }
+    }
 }
 
 const char *tbd_key_get_target(const TbdKey *key)
@@ -146,7 +157,79 @@ static void drop_key(TbdKey *key)
     g_hash_table_remove(self->keys, key->name);
 }
 
-/* Forgets what is too old or too much; never what is being worked on. */
+static uid_t uid_of(const TbdKey *key)
+{
+    return (uid_t)g_ascii_strtoull(key->name, NULL, 10);
+}
+
+static gsize share_of(const TbdKey *key, gboolean by_size)
+{
+    return !by_size ? 1 : key->body != NULL ? strlen(key->body) : 0;
+}
+
+/* (transfer full): uid → how many keys, or how many bytes of answers. */
+static GHashTable *count_shares(TbdIdempotency *self, gboolean by_size)
+{
+    GHashTable *shares = g_hash_table_new(NULL, NULL);
+
+    for (GList *link = self->order.head; link != NULL; link = link->next) {
+        gpointer uid = GUINT_TO_POINTER(uid_of(link->data));
+        gsize share = GPOINTER_TO_SIZE(g_hash_table_lookup(shares, uid));
+
+        g_hash_table_insert(shares, uid, GSIZE_TO_POINTER(share + share_of(link->data, by_size)));
+    }
+    return shares;
+}
+
+static uid_t find_greediest(GHashTable *shares)
+{
+    gsize most = 0;
+    uid_t found = 0;
+    GHashTableIter iter;
+    gpointer uid, share;
+
+    g_hash_table_iter_init(&iter, shares);
+    while (g_hash_table_iter_next(&iter, &uid, &share)) {
+        if (GPOINTER_TO_SIZE(share) > most) {
+            most = GPOINTER_TO_SIZE(share);
+            found = GPOINTER_TO_UINT(uid);
+        }
+    }
+    return found;
+}
+
+/* The oldest keys of whoever has the most go, until all together have no more than @limit. */
+static void prune_to(TbdIdempotency *self, gboolean by_size, gsize limit)
+{
+    g_autoptr(GHashTable) shares = NULL;
+
+    while ((by_size ? self->size : self->order.length) > limit) {
+        TbdKey *oldest = NULL;
+        uid_t uid;
+
+        if (shares == NULL) {
+            shares = count_shares(self, by_size);
+        }
+        uid = find_greediest(shares);
+        for (GList *link = self->order.head; link != NULL && oldest == NULL; link = link->next) {
+            TbdKey *key = link->data;
+
+            if (key->state != KEY_RUNNING && uid_of(key) == uid && share_of(key, by_size) > 0) {
+                oldest = key;
+            }
+        }
+        if (oldest == NULL) {
+            return; /* all of them are being worked on */
+        }
+        g_hash_table_insert(
+            shares, GUINT_TO_POINTER(uid),
+            GSIZE_TO_POINTER(GPOINTER_TO_SIZE(g_hash_table_lookup(shares, GUINT_TO_POINTER(uid))) -
+                             share_of(oldest, by_size)));
+        drop_key(oldest);
+    }
+}
+
+/* Forgets what is too old or too much, of the user who has the most; never what is being worked on. */
 static void prune(TbdIdempotency *self)
 {
     gint64 now = g_get_monotonic_time();
@@ -155,12 +238,12 @@ static void prune(TbdIdempotency *self)
         TbdKey *key = link->data;
 
         link = link->next;
-        if (key->state != KEY_RUNNING &&
-            (now >= key->forgotten || self->order.length > TBD_KEYS_MAX ||
-             self->size > TBD_KEYS_BYTES_MAX)) {
+        if (key->state != KEY_RUNNING && now >= key->forgotten) {
             drop_key(key);
         }
     }
+    prune_to(self, FALSE, TBD_KEYS_MAX);
+    prune_to(self, TRUE, TBD_KEYS_BYTES_MAX);
 }
 
 /* @age: how long ago it was first used, in microseconds. */
@@ -286,6 +369,11 @@ void tbd_key_answered(TbdKey *key, guint status, const char *code, const char *l
     key->status = status;
     key->location = g_strdup(location);
     key->etag = g_strdup(etag);
+    /* What was under way already was joined, and has an id of its own. */
+    if (!key->makes_vm && location != NULL && g_str_has_prefix(location, OPERATIONS)) {
+        g_free(key->target);
+        key->target = g_strdup(location + strlen(OPERATIONS));
+    }
     if (body != NULL && g_bytes_get_size(body) <= TBD_KEYS_BODY_MAX) {
         key->body = g_strndup(g_bytes_get_data(body, NULL), g_bytes_get_size(body));
         self->size += strlen(key->body);
@@ -460,6 +548,12 @@ void tbd_idempotency_dispatch(TbdIdempotency *self, TbdRequest *request, TbdHand
     }
     if (given == NULL) {
         handler(request);
+        return;
+    }
+    if (handler == tbd_vm_send_key) {
+        tbx_error_set(&error, "header-invalid", KEY_HEADER,
+                      "a key is pressed as often as it is asked for: this takes no " KEY_HEADER);
+        tbd_request_fail(request, error);
         return;
     }
     if (!check_key(given, &error)) {

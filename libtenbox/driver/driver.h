@@ -185,7 +185,8 @@ typedef struct {
     void (*doctor)(TbxDriver *self, GTask *task);     /* char *, JSON text (Doctor); g_free() */
 
     /* TbxOperationRecord *, as vm_begin: all VMs are stopped, those of the highest start_order first.
-     * The timeout of @options (borrowed) is for all together, -1: the driver's. */
+     * The timeout of @options (borrowed) is for all together, -1: the driver's. Where all are being
+     * stopped already it is that operation, whatever id the options say. */
     void (*system_stop_vms)(TbxDriver *self, const TbxActionOptions *options, GTask *task);
 
     /* GPtrArray of TbxVmRecord with its free function, sorted by name; g_ptr_array_unref(). With fewer than

@@ -264,9 +264,9 @@ TbxOperationRecord *tbx_stop_vms_begin(TbxStopVms *self, const TbxActionOptions 
     g_autofree char *id = NULL;
 
     if (operation == NULL) {
-        operation =
-            tbx_operations_begin(self->context->operations, NULL, "the host",
-                                 TBX_OPERATION_STOP_VMS, FALSE, &operation_handlers, self, error);
+        operation = tbx_operations_begin_as(self->context->operations, options->operation_id, NULL,
+                                            "the host", TBX_OPERATION_STOP_VMS, FALSE,
+                                            &operation_handlers, self, error);
         if (operation == NULL)
             return NULL;
         id = g_strdup(tbx_operation_get_id(operation));

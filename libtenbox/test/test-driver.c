@@ -890,6 +890,7 @@ static void test_system_stop_vms(TbxDriver *driver, const TbxActionOptions *opti
     Call *call = call_new(driver, task, "system-stop-vms", run_system_stop_vms);
 
     call->options = *options;
+    call->options.operation_id = NULL; /* as in test_vm_begin() */
     call_begin(call);
 }
 

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 
-from harness import Daemon, Schema, Tap, equal
+from harness import Daemon, Schema, Skip, Tap, equal
 
 TENBOXD, FAKE_RUNTIME, SANITIZED = sys.argv[1], sys.argv[2], sys.argv[3] == "true"
 TAP, SCHEMA = Tap(), Schema()
@@ -268,6 +268,26 @@ def keys():
         equal(host.ask("GET", "/v1/vms/a").json()["state"], "stopped", "a second start")
         equal(len(host.items("/v1/operations")), 2)
 
+        # The stop of all VMs, which may join one that is under way: it is that operation for ever.
+        host.ask("POST", "/v1/vms/a:start?wait=60")
+        for key in ("all-1", "all-2"):
+            begun = host.ask("POST", "/v1/system:stop-vms?wait=60", **keyed(key)).json()
+            again = host.ask("POST", "/v1/system:stop-vms", template="/v1/system:stop-vms", **keyed(key))
+            equal((again.json(), replayed(again), begun["state"]), (begun, True, "done"))
+        host.create("deaf", cmdline="ignore-button")
+        host.ask("POST", "/v1/vms/deaf:start?wait=60")
+        for key in ("all-3", "all-4"):
+            host.ask("POST", "/v1/system:stop-vms", {"timeout": 3600}, status=202, **keyed(key))
+        ended = host.ask("POST", "/v1/system:stop-vms?wait=60", {"force": True}).json()
+        for key in ("all-3", "all-4"):
+            again = host.ask("POST", "/v1/system:stop-vms", {"timeout": 3600}, **keyed(key))
+            equal((again.json(), replayed(again)), (ended, True))
+        host.ask("DELETE", "/v1/vms/deaf?wait=60")
+
+        # A key that is pressed is no request that is done once.
+        host.ask("POST", "/v1/vms/a:send-key", {"key": "break"}, status=400, code="header-invalid",
+                 **keyed("key"))
+
         # The same key for something else.
         for target, body in [("/v1/vms", host.body("b")), ("/v1/vms/a:start", None), ("/v1/vms/a:stop", None),
                              ("/v1/vms/a:stop", {"force": False})]:
@@ -315,6 +335,50 @@ def keys_at_once():
         equal({(answer.status, answer.json()["id"], answer.json()["state"]) for answer in answers},
               {(200, answers[0].json()["id"], "done")})
         equal(len(host.items("/v1/operations")), 1)
+
+
+@TAP.test
+def keys_of_many():
+    """who uses many keys loses the own ones, not those of others"""
+    if os.geteuid() != 0:
+        raise Skip("only root can be somebody else")
+    with Host(extra=["--socket-group", "4242"]) as host:
+        os.chmod(host.daemon.folder, 0o711)
+        host.create("a")
+        first = host.ask("POST", "/v1/vms/a:stop", **keyed("mine")).json()
+        os.setegid(4242)
+        os.seteuid(65534)
+        try:
+            for number in range(1001):
+                host.ask("POST", "/v1/vms/a:stop", **keyed(f"theirs-{number}"))
+            assert not replayed(host.ask("POST", "/v1/vms/a:stop", **keyed("theirs-0")))
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+        again = host.ask("POST", "/v1/vms/a:stop", **keyed("mine"))
+        equal((again.json()["id"], replayed(again)), (first["id"], True))
+
+
+@TAP.test
+def keys_at_the_end():
+    """a daemon that ends answers those who wait for somebody else's request"""
+    with Host() as host:
+        vms = os.path.join(host.daemon.folder, "data", "vms")
+        large = os.path.join(host.daemon.folder, "large")
+        with open(large, "wb") as file:
+            file.truncate(1 << 30)
+        body = json.dumps({**host.body("a"), "kernel": large}).encode()
+        clients = [host.daemon.connect() for _ in range(4)]
+        for client in clients:
+            client.send(f"POST /v1/vms HTTP/1.1\r\nHost: x\r\nIdempotency-Key: k\r\nContent-Type: application/json"
+                        f"\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+            while not os.listdir(vms):
+                pass
+        host.ask("GET", "/v1/vms")
+        equal(host.daemon.stop(), 0)
+        for client in clients:
+            client.is_ended()
+            client.close()
 
 
 @TAP.test
