@@ -495,8 +495,7 @@ void tbd_daemon_destroy(TbdDaemon *self)
     g_clear_object(&self->server);
     g_clear_pointer(&self->listener, tbd_listener_destroy);
     /* Before the data folder is given up: the next daemon has the log then. */
-    tbd_audit_close(tbd_ledger_get_audit(self->ledger));
-    tbd_ledger_set_audit(self->ledger, NULL);
+    tbd_ledger_close(self->ledger);
     tbd_idempotency_close(self->idempotency);
     if (self->driver != NULL) {
         tbx_driver_close(self->driver);

@@ -732,12 +732,12 @@ void tbd_message_refuse(SoupServerMessage *message, GError *error)
     g_error_free(error);
 }
 
-void tbd_request_upgrade(TbdRequest *self, const char *head, TbdUpgradeCallback callback,
-                         gpointer user_data)
+void tbd_request_upgrade(TbdRequest *self, guint status, const char *head,
+                         TbdUpgradeCallback callback, gpointer user_data)
 {
     self->is_answered = TRUE;
     stop_watching(self);
-    note_answer(self, 200);
+    note_answer(self, status);
     if (!self->is_over && tbd_peer_of(self->message) != NULL) {
         say_farewell(self->daemon, self->message, g_strdup(head), callback, user_data);
     } else {

@@ -137,12 +137,12 @@ void tbd_request_reply_empty(TbdRequest *self, guint status);
 /* A problem document; @error is taken. */
 void tbd_request_fail(TbdRequest *self, GError *error);
 
-/* The connection itself: answers with @head, a whole HTTP head, and hands stream and record over to
+/* The connection itself: answers with @head, a whole HTTP head that says @status, and hands stream and record over to
  * @callback, with NULL for both when the client has gone meanwhile. */
 typedef void (*TbdUpgradeCallback)(TbdDaemon *daemon, GIOStream *stream, TbdPeer *peer,
                                    gpointer user_data);
-void tbd_request_upgrade(TbdRequest *self, const char *head, TbdUpgradeCallback callback,
-                         gpointer user_data);
+void tbd_request_upgrade(TbdRequest *self, guint status, const char *head,
+                         TbdUpgradeCallback callback, gpointer user_data);
 /* Whether the client's HTTP knows chunks. */
 gboolean tbd_request_takes_chunks(TbdRequest *self);
 /* (transfer full): a head for tbd_request_upgrade() that answers 200, with the headers set so far. */

@@ -208,5 +208,5 @@ void tbd_http_stream_begin(TbdRequest *request, const char *content_type,
     self->piece = g_string_new(NULL);
     self->is_chunked = tbd_request_takes_chunks(request);
     head = tbd_request_print_head(request, content_type, self->is_chunked);
-    tbd_request_upgrade(request, head, on_upgraded, self);
+    tbd_request_upgrade(request, 200, head, on_upgraded, self);
 }

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "libtenbox/wire/source.h"
 #include "libtenbox/wire/wire-error.h"
 #include "libtenbox/wire/wire-field.h"
 
@@ -14,12 +15,17 @@
 struct _TbdLedger {
     TbdAudit *audit; /* nullable */
     TbdCounters counters;
-    guint64 *refused; /* by row of the table of errors */
-    /* Refusals of the present stretch of time. */
-    gint64 stretch_began;
+    guint64 *refused;        /* by row of the table of errors */
+    GHashTable *quotas;      /* uid → Quota, of the present stretch of time */
+    GSource *stretch_source; /* nullable: while there are any; its end */
+};
+
+/* What a user provoked that changed nothing. */
+typedef struct {
     guint logged;
     guint64 unlogged;
-};
+    TbdActor actor; /* the last that got no entry */
+} Quota;
 
 TbdLedger *tbd_ledger_new(void)
 {
@@ -28,6 +34,7 @@ TbdLedger *tbd_ledger_new(void)
 
     tbx_error_kinds(&count);
     self->refused = g_new0(guint64, count);
+    self->quotas = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     return self;
 }
 
@@ -36,7 +43,8 @@ void tbd_ledger_free(TbdLedger *self)
     if (self == NULL) {
         return;
     }
-    tbd_audit_close(self->audit);
+    tbd_ledger_close(self);
+    g_hash_table_unref(self->quotas);
     g_free(self->refused);
     g_free(self);
 }
@@ -117,16 +125,68 @@ static const char *result_of(const TbdEntry *entry)
     return entry->result != NULL ? entry->result : entry->code != NULL ? "failed" : "done";
 }
 
-/* The number of refusals that got no entry of their own. */
-static void append_unlogged(TbdLedger *self)
-{
-    g_autofree char *subject =
-        g_strdup_printf("%" G_GUINT64_FORMAT " refusals without entries", self->unlogged);
-    const TbdEntry entry = {.verb = "REFUSALS", .subject = subject};
+/* ---- what is cheap to provoke ----------------------------------------------------------------- */
 
-    self->unlogged = 0;
-    append(self, &entry, "refused");
+/* For each user the number of what got no entry of its own; a new stretch of time may begin. */
+static void end_stretch(TbdLedger *self)
+{
+    GHashTableIter iter;
+    gpointer value;
+
+    tbx_source_clear(&self->stretch_source);
+    g_hash_table_iter_init(&iter, self->quotas);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        const Quota *quota = value;
+        g_autofree char *subject =
+            g_strdup_printf("%" G_GUINT64_FORMAT " without entries", quota->unlogged);
+        const TbdEntry entry = {.actor = &quota->actor, .verb = "REFUSALS", .subject = subject};
+
+        if (quota->unlogged > 0) {
+            append(self, &entry, "refused");
+        }
+    }
+    g_hash_table_remove_all(self->quotas);
 }
+
+static gboolean on_stretch_over(gpointer user_data)
+{
+    end_stretch(user_data);
+    return G_SOURCE_REMOVE;
+}
+
+/* An entry if its user has not had too many. */
+static void append_within_quota(TbdLedger *self, const TbdEntry *entry, const char *result)
+{
+    uid_t uid = entry->actor != NULL ? entry->actor->uid : (uid_t)-1;
+    Quota *quota = g_hash_table_lookup(self->quotas, GUINT_TO_POINTER(uid));
+
+    if (quota == NULL) {
+        quota = g_new0(Quota, 1);
+        g_hash_table_insert(self->quotas, GUINT_TO_POINTER(uid), quota);
+    }
+    if (self->stretch_source == NULL) {
+        self->stretch_source = g_timeout_source_new_seconds(TBD_REFUSALS_SECONDS);
+        g_source_set_callback(self->stretch_source, on_stretch_over, self, NULL);
+        g_source_attach(self->stretch_source, g_main_context_get_thread_default());
+    }
+    if (quota->logged < TBD_REFUSALS_LOGGED) {
+        quota->logged++;
+        append(self, entry, result);
+        return;
+    }
+    quota->unlogged++;
+    if (entry->actor != NULL) {
+        quota->actor = *entry->actor;
+    }
+}
+
+void tbd_ledger_close(TbdLedger *self)
+{
+    end_stretch(self);
+    tbd_audit_close(g_steal_pointer(&self->audit));
+}
+
+/* ---- what happens ----------------------------------------------------------------------------- */
 
 void tbd_ledger_add_answer(TbdLedger *self, const TbdEntry *entry, gboolean is_change)
 {
@@ -134,19 +194,20 @@ void tbd_ledger_add_answer(TbdLedger *self, const TbdEntry *entry, gboolean is_c
     g_debug("request %s: %s %s: %u %s", entry->request_id, entry->verb,
             entry->subject != NULL ? entry->subject : "", entry->status,
             entry->code != NULL ? entry->code : "");
-    if (is_change) {
+    if (is_change && entry->status >= 400 && entry->status < 500) {
+        append_within_quota(self, entry, result_of(entry));
+    } else if (is_change) {
         append(self, entry, result_of(entry));
     }
 }
 
-void tbd_ledger_add_change(TbdLedger *self, const TbdEntry *entry)
+void tbd_ledger_add_subscription(TbdLedger *self, const TbdEntry *entry)
 {
-    append(self, entry, "done");
+    append_within_quota(self, entry, result_of(entry));
 }
 
 void tbd_ledger_add_refusal(TbdLedger *self, const TbdEntry *entry)
 {
-    gint64 now = g_get_monotonic_time();
     const TbxErrorKind *kind = tbx_error_kind_lookup(entry->code);
     gsize count;
     const TbxErrorKind *kinds = tbx_error_kinds(&count);
@@ -155,18 +216,5 @@ void tbd_ledger_add_refusal(TbdLedger *self, const TbdEntry *entry)
     if (kind != NULL) {
         self->refused[kind - kinds]++;
     }
-    if (self->stretch_began == 0 ||
-        now - self->stretch_began > TBD_REFUSALS_SECONDS * G_USEC_PER_SEC) {
-        self->stretch_began = now;
-        self->logged = 0;
-        if (self->unlogged > 0) {
-            append_unlogged(self);
-        }
-    }
-    if (self->logged >= TBD_REFUSALS_LOGGED) {
-        self->unlogged++;
-        return;
-    }
-    self->logged++;
-    append(self, entry, "refused");
+    append_within_quota(self, entry, "refused");
 }

@@ -5,8 +5,9 @@
  *
  * An entry names the client as the kernel does, the route and the VM or operation it was about, what
  * came of it and the request's id. Nothing of a body, a query or a header gets in, so there is no
- * secret to keep. Refusals are cheap to provoke; of more than TBD_REFUSALS_LOGGED within
- * TBD_REFUSALS_SECONDS only the number gets in, so that they cannot push out what matters.
+ * secret to keep. Refusals, requests that came to nothing and consoles are cheap to provoke; of more than
+ * TBD_REFUSALS_LOGGED of one user within TBD_REFUSALS_SECONDS only the number gets in, so that they cannot
+ * push out what matters.
  */
 #pragma once
 
@@ -47,7 +48,9 @@ typedef struct {
 typedef struct _TbdLedger TbdLedger;
 
 TbdLedger *tbd_ledger_new(void);
-/* Closes the log. Accepts NULL. */
+/* Says what is still to be said and closes the log; from here on entries are only counted. */
+void tbd_ledger_close(TbdLedger *self);
+/* The same. Accepts NULL. */
 void tbd_ledger_free(TbdLedger *self);
 
 /* From here on there is a log; without one, entries are only counted. */
@@ -65,8 +68,8 @@ guint64 tbd_ledger_get_refused(TbdLedger *self, gsize index);
 /* A request was answered; @is_change: what it asks for changes something. */
 void tbd_ledger_add_answer(TbdLedger *self, const TbdEntry *entry, gboolean is_change);
 
-/* Something was asked for in another way than by a request. */
-void tbd_ledger_add_change(TbdLedger *self, const TbdEntry *entry);
+/* A channel that can change something was asked for; with the code of why there is none. */
+void tbd_ledger_add_subscription(TbdLedger *self, const TbdEntry *entry);
 
 /* A request or connection was refused before anybody looked at what it wants. */
 void tbd_ledger_add_refusal(TbdLedger *self, const TbdEntry *entry);

@@ -21,6 +21,10 @@
 /* Counted: by the channel and by each task under way. */
 typedef struct {
     grefcount references;
+    TbdDaemon *daemon;
+    TbdActor actor;
+    char *vm;
+    gboolean is_read_only;
     TbxStreamChannel *channel; /* NULL once closed */
     TbxConsoleStream *console; /* NULL until opened */
     GCancellable *cancellable;
@@ -50,6 +54,8 @@ static void console_unref(Console *self)
     g_clear_pointer(&self->pending, g_bytes_unref);
     g_byte_array_unref(self->input);
     g_object_unref(self->cancellable);
+    tbd_daemon_unref(self->daemon);
+    g_free(self->vm);
     g_free(self);
 }
 
@@ -216,12 +222,29 @@ static const TbxStreamChannelHandlers handlers = {
 /* Until the console is open, only the client's leaving is of interest. */
 static const TbxStreamChannelHandlers opening_handlers = {.closed = on_closed};
 
+/* Who has a console may type into the VM: that is for the audit log, also where it does not come to that.
+ * @error: (nullable) */
+static void note_opened(Console *self, const GError *error)
+{
+    const TbdEntry entry = {
+        .actor = &self->actor,
+        .verb = "SUBSCRIBE console",
+        .subject = self->vm,
+        .code = error != NULL ? tenbox_error_get_code(error) : NULL,
+    };
+
+    if (!self->is_read_only) {
+        tbd_ledger_add_subscription(tbd_daemon_get_ledger(self->daemon), &entry);
+    }
+}
+
 static void on_opened(GObject *source, GAsyncResult *result, gpointer user_data)
 {
     g_autoptr(Console) self = user_data;
     g_autoptr(GError) error = NULL;
 
     self->console = g_task_propagate_pointer(G_TASK(result), &error);
+    note_opened(self, error);
     if (self->channel == NULL) {
         return;
     }
@@ -257,6 +280,7 @@ void tbd_ws_console_open(TbdDaemon *daemon, TbxStreamChannel *channel, const cha
 {
     Console *self;
     g_autofree char *holder = NULL;
+    TenboxConsoleFlags flags;
 
     if (!tbd_ws_check_options(channel, options, "replay|read_only|writer|force")) {
         return;
@@ -264,10 +288,15 @@ void tbd_ws_console_open(TbdDaemon *daemon, TbxStreamChannel *channel, const cha
     holder = g_strdup_printf("process %d of user %u", (int)actor->pid, (guint)actor->uid);
     self = g_new0(Console, 1);
     g_ref_count_init(&self->references);
+    self->daemon = tbd_daemon_ref(daemon);
+    self->actor = *actor;
+    self->vm = g_strdup(vm);
     self->channel = channel;
+    flags = read_flags(options);
+    self->is_read_only = (flags & TENBOX_CONSOLE_FLAGS_READ_ONLY) != 0;
     self->cancellable = g_cancellable_new();
     self->input = g_byte_array_new();
     tbx_stream_channel_set_handlers(channel, &opening_handlers, self);
-    tbx_driver_console_open(tbd_daemon_get_driver(daemon), vm, read_flags(options), holder,
+    tbx_driver_console_open(tbd_daemon_get_driver(daemon), vm, flags, holder,
                             g_task_new(NULL, self->cancellable, on_opened, console_ref(self)));
 }

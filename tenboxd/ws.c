@@ -77,19 +77,6 @@ static const struct {
     {"state", TRUE, tbd_ws_state_open},
 };
 
-/* Who opens a console may type into a VM: that is for the audit log, also where it does not come to
- * that. */
-static void note_console(Session *session, const char *vm)
-{
-    const TbdEntry entry = {
-        .actor = tbd_peer_get_actor(session->peer),
-        .verb = "SUBSCRIBE console",
-        .subject = vm,
-    };
-
-    tbd_ledger_add_change(tbd_daemon_get_ledger(session->sessions->daemon), &entry);
-}
-
 static void on_subscribe(TbxStream *stream, TbxStreamChannel *channel, const char *kind,
                          const char *vm, JsonObject *options, gpointer user_data)
 {
@@ -101,9 +88,6 @@ static void on_subscribe(TbxStream *stream, TbxStreamChannel *channel, const cha
             continue;
         }
         if (channels[i].needs_vm == (vm != NULL)) {
-            if (channels[i].open == tbd_ws_console_open) {
-                note_console(session, vm);
-            }
             channels[i].open(session->sessions->daemon, channel, vm, options,
                              tbd_peer_get_actor(session->peer));
             return;
@@ -210,7 +194,7 @@ void tbd_ws_open(TbdRequest *request)
                            "Connection: Upgrade\r\n"
                            "Sec-WebSocket-Accept: %s\r\n\r\n",
                            accept);
-    tbd_request_upgrade(request, head, on_upgraded, NULL);
+    tbd_request_upgrade(request, 101, head, on_upgraded, NULL);
 }
 
 /* ---- all of them ----------------------------------------------------------------------------- */
