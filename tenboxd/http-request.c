@@ -18,6 +18,11 @@
 #include "tenboxd/http-problem.h"
 #include "tenboxd/idempotency.h"
 
+typedef struct {
+    int fd;
+    char *path; /* what the client calls it */
+} HeldFile;
+
 struct _TbdRequest {
     grefcount references;
     TbdDaemon *daemon;
@@ -28,7 +33,7 @@ struct _TbdRequest {
     int data;
     TbdActor actor;
     gboolean is_owner;
-    GArray *fds;               /* nullable: of int, held until the request is over */
+    GArray *fds;               /* nullable: of HeldFile, until the request is over */
     const char *route;         /* nullable: none was found */
     char *code;                /* nullable: of what went wrong */
     const char *result;        /* nullable, static: what the audit log says instead */
@@ -114,7 +119,8 @@ void tbd_request_unref(TbdRequest *self)
     g_free(self->operation);
     g_free(self->operation_code);
     for (guint i = 0; self->fds != NULL && i < self->fds->len; i++) {
-        close(g_array_index(self->fds, int, i));
+        close(g_array_index(self->fds, HeldFile, i).fd);
+        g_free(g_array_index(self->fds, HeldFile, i).path);
     }
     g_clear_pointer(&self->fds, g_array_unref);
     stop_watching(self);
@@ -171,12 +177,33 @@ gboolean tbd_request_is_owner(TbdRequest *self)
     return self->is_owner;
 }
 
-void tbd_request_hold_fd(TbdRequest *self, int fd)
+void tbd_request_hold_fd(TbdRequest *self, int fd, const char *path)
 {
+    HeldFile file = {fd, g_strdup(path)};
+
     if (self->fds == NULL) {
-        self->fds = g_array_new(FALSE, FALSE, sizeof(int));
+        self->fds = g_array_new(FALSE, FALSE, sizeof(HeldFile));
     }
-    g_array_append_val(self->fds, fd);
+    g_array_append_val(self->fds, file);
+}
+
+/* Calls held files what the client calls them. */
+static void name_files(TbdRequest *self, GError *error)
+{
+    for (guint i = 0; self->fds != NULL && i < self->fds->len; i++) {
+        const HeldFile *file = &g_array_index(self->fds, HeldFile, i);
+        g_autofree char *name = g_strdup_printf(TBD_FD_PATH, file->fd);
+        const char *found = strstr(error->message, name);
+        const char *rest = found != NULL ? found + strlen(name) : NULL;
+
+        if (found != NULL && !g_ascii_isdigit(*rest)) {
+            char *message = g_strdup_printf("%.*s%s%s", (int)(found - error->message),
+                                            error->message, file->path, rest);
+
+            g_free(error->message);
+            error->message = message;
+        }
+    }
 }
 
 int tbd_request_get_data(TbdRequest *self)
@@ -629,6 +656,7 @@ void tbd_request_fail(TbdRequest *self, GError *error)
         g_error_free(error);
         error = tbx_error_new("shutting-down", NULL, "the daemon is shutting down");
     }
+    name_files(self, error);
     field = tenbox_error_get_field(error);
     /* Names of headers are capitalized, and the query is read before the body. */
     text =

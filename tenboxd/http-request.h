@@ -21,6 +21,7 @@
 G_BEGIN_DECLS
 
 #define TBD_PARAMETERS_MAX   2
+#define TBD_FD_PATH          "/proc/self/fd/%d"
 #define TBD_QUERY_LABELS_MAX 16
 
 typedef struct _TbdRequest TbdRequest;
@@ -85,8 +86,9 @@ gboolean tbd_request_get_tags(TbdRequest *self, const char *name, const char **r
 gboolean tbd_request_knows(TbdRequest *self, const char *etag);
 /* Whether the client is the daemon's own user, or root. */
 gboolean tbd_request_is_owner(TbdRequest *self);
-/* Takes @fd, to be closed when the request is over. */
-void tbd_request_hold_fd(TbdRequest *self, int fd);
+/* Takes @fd, which is what @path names, to be closed when the request is over. What the client is told speaks
+ * of @path where an error has TBD_FD_PATH of @fd. */
+void tbd_request_hold_fd(TbdRequest *self, int fd, const char *path);
 /* Whether there is a header @name, once or more often. */
 gboolean tbd_request_has_header(TbdRequest *self, const char *name);
 /* The user at the other end, as the kernel says. */

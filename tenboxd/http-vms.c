@@ -70,9 +70,9 @@ static gboolean confine_path(TbdRequest *request, char **path, const char *field
     if (fd < 0) {
         return FALSE;
     }
-    tbd_request_hold_fd(request, fd);
+    tbd_request_hold_fd(request, fd, *path);
     g_free(*path);
-    *path = g_strdup_printf("/proc/self/fd/%d", fd);
+    *path = g_strdup_printf(TBD_FD_PATH, fd);
     return TRUE;
 }
 
