@@ -51,13 +51,14 @@ static gboolean on_hangup(gpointer user_data)
     return G_SOURCE_CONTINUE;
 }
 
-/* Connections and VMs take descriptors: as many as we may have. */
+/* Connections and VMs that run take descriptors: as many as we may have. What a VM's process may have it limits
+ * itself. */
 static void raise_descriptor_limit(void)
 {
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = MIN(limit.rlim_max, 65536);
+        limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
     }
 }

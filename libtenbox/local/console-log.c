@@ -23,8 +23,10 @@
 
 struct _TbxConsoleLog {
     gatomicrefcount references; /* atomic: a worker may drop the last one */
-    int logs_fd;                /* const */
-    int run_fd;                 /* const */
+    TbxPlace *run;              /* const */
+    TbxPlace *logs;             /* const */
+    int logs_fd;                /* home; from one job to the last of a row, else -1 */
+    int run_fd;                 /* the same */
     TbxConsoleRing *ring;       /* home */
     guint64 position;           /* home between jobs, the job's while one runs */
     GQueue next_rings;          /* home; of NextRing, attached while a job ran, oldest first */
@@ -56,15 +58,23 @@ static void next_ring_free(gpointer data)
     g_free(next);
 }
 
-TbxConsoleLog *tbx_console_log_new(int vm_folder_fd, TbxLock *lock)
+TbxConsoleLog *tbx_console_log_new(TbxPlace *run, TbxPlace *logs, TbxLock *lock)
 {
     TbxConsoleLog *self = g_new0(TbxConsoleLog, 1);
 
     g_atomic_ref_count_init(&self->references);
     self->lock = tbx_lock_ref(lock);
-    self->logs_fd = tbx_folder_open_at(vm_folder_fd, TBX_PATH_LOGS, NULL);
-    self->run_fd = tbx_folder_open_at(vm_folder_fd, TBX_PATH_RUN, NULL);
+    self->run = tbx_place_ref(run);
+    self->logs = tbx_place_ref(logs);
+    self->logs_fd = -1;
+    self->run_fd = -1;
     return self;
+}
+
+static void close_folders(TbxConsoleLog *self)
+{
+    tbx_fd_close(&self->logs_fd);
+    tbx_fd_close(&self->run_fd);
 }
 
 void tbx_console_log_unref(TbxConsoleLog *self)
@@ -72,8 +82,9 @@ void tbx_console_log_unref(TbxConsoleLog *self)
     if (self == NULL || !g_atomic_ref_count_dec(&self->references))
         return;
     tbx_lock_unref(self->lock);
-    tbx_fd_close(&self->logs_fd);
-    tbx_fd_close(&self->run_fd);
+    close_folders(self);
+    tbx_place_unref(self->run);
+    tbx_place_unref(self->logs);
     tbx_console_ring_unref(self->ring);
     g_queue_clear_full(&self->next_rings, next_ring_free);
     g_queue_clear_full(&self->readers, g_object_unref);
@@ -134,9 +145,9 @@ static gboolean append(TbxConsoleLog *self, const guint8 *data, gsize length)
     return fd >= 0;
 }
 
-static void save_position(TbxConsoleLog *self, guint64 position)
+static void save_position(int run_fd, guint64 position)
 {
-    TBX_AUTO_FD fd = openat(self->run_fd, TBX_PATH_CONSOLE_POSITION,
+    TBX_AUTO_FD fd = openat(run_fd, TBX_PATH_CONSOLE_POSITION,
                             O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 
     /* One write of fixed length: the old number or the new one, never a mixture. */
@@ -144,10 +155,9 @@ static void save_position(TbxConsoleLog *self, guint64 position)
         dprintf(fd, "%020" G_GUINT64_FORMAT "\n", position);
 }
 
-static guint64 load_position(TbxConsoleLog *self)
+static guint64 load_position(int run_fd)
 {
-    g_autofree char *text =
-        tbx_file_read_at(self->run_fd, TBX_PATH_CONSOLE_POSITION, 64, NULL, NULL);
+    g_autofree char *text = tbx_file_read_at(run_fd, TBX_PATH_CONSOLE_POSITION, 64, NULL, NULL);
 
     return text != NULL ? g_ascii_strtoull(text, NULL, 10) : 0;
 }
@@ -174,7 +184,7 @@ static void copy_thread(GTask *task, gpointer source, gpointer task_data, GCance
         append(job->log, buffer, length);
     }
     if (job->position != before)
-        save_position(job->log, job->position);
+        save_position(job->log->run_fd, job->position);
     g_clear_pointer(&job->lock, tbx_lock_unref);
     g_task_return_boolean(task, TRUE);
 }
@@ -197,7 +207,9 @@ static void read_thread(GTask *task, gpointer source, gpointer task_data, GCance
     guint line_count = GPOINTER_TO_UINT(g_object_get_data(G_OBJECT(task), "lines"));
     TbxConsoleLog *self = task_data;
     GError *error = NULL;
-    char *text = tbx_log_read_end(self->logs_fd, TBX_PATH_CONSOLE_LOG, line_count, &error);
+    TBX_AUTO_FD logs_fd = tbx_place_open(self->logs, &error);
+    char *text =
+        logs_fd >= 0 ? tbx_log_read_end(logs_fd, TBX_PATH_CONSOLE_LOG, line_count, &error) : NULL;
 
     if (text != NULL)
         g_task_return_pointer(task, text, g_free);
@@ -239,6 +251,7 @@ static void copy_done(GObject *source, GAsyncResult *result, gpointer user_data)
     self->position = job->position;
     serve_readers(&job->readers);
     if (self->is_closed) {
+        close_folders(self);
         serve_readers(&self->readers);
         return;
     }
@@ -247,10 +260,12 @@ static void copy_done(GObject *source, GAsyncResult *result, gpointer user_data)
         return;
     }
     take_next_ring(self);
-    if (self->has_news)
+    if (self->has_news) {
         begin_work(self);
-    else
-        serve_readers(&self->readers);
+        return;
+    }
+    close_folders(self);
+    serve_readers(&self->readers);
 }
 
 static void begin_work(TbxConsoleLog *self)
@@ -270,6 +285,10 @@ static void begin_work(TbxConsoleLog *self)
         job->readers = self->readers;
         g_queue_init(&self->readers);
     }
+    if (self->logs_fd < 0)
+        self->logs_fd = tbx_place_open(self->logs, NULL);
+    if (self->run_fd < 0)
+        self->run_fd = tbx_place_open(self->run, NULL);
     self->is_working = TRUE;
     self->has_news = FALSE;
     g_task_set_task_data(task, job, (GDestroyNotify)copy_job_free);
@@ -279,11 +298,12 @@ static void begin_work(TbxConsoleLog *self)
 void tbx_console_log_attach(TbxConsoleLog *self, TbxConsoleRing *ring, gboolean is_adopted)
 {
     NextRing *next = g_new0(NextRing, 1);
+    TBX_AUTO_FD run_fd = tbx_place_open(self->run, NULL);
 
     next->ring = tbx_console_ring_ref(ring);
-    next->position = is_adopted ? load_position(self) : 0;
-    if (!is_adopted)
-        save_position(self, 0);
+    next->position = is_adopted && run_fd >= 0 ? load_position(run_fd) : 0;
+    if (!is_adopted && run_fd >= 0)
+        save_position(run_fd, 0);
     g_queue_push_tail(&self->next_rings, next);
     if (self->next_rings.length > RINGS_MAX)
         next_ring_free(g_queue_pop_head(&self->next_rings));

@@ -13,6 +13,7 @@
 
 #include "libtenbox/local/console-ring.h"
 #include "libtenbox/local/lock.h"
+#include "libtenbox/local/place.h"
 
 G_BEGIN_DECLS
 
@@ -20,9 +21,9 @@ G_BEGIN_DECLS
 
 typedef struct _TbxConsoleLog TbxConsoleLog;
 
-/* @lock (nullable) is held by each piece of work until it has come to its end. Home: the caller's
+/* The folders are open only while something is copied. @lock (nullable) is held by each piece of work until it has come to its end. Home: the caller's
  * thread-default context. */
-TbxConsoleLog *tbx_console_log_new(int vm_folder_fd, TbxLock *lock);
+TbxConsoleLog *tbx_console_log_new(TbxPlace *run, TbxPlace *logs, TbxLock *lock);
 /* The driver is closing: nothing more is begun. */
 void tbx_console_log_close(TbxConsoleLog *self);
 /* Work under way is finished. Accepts NULL. */

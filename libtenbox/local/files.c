@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -31,11 +32,23 @@ static const char *slug_of_errno(int error_number)
 void tbx_errno_set(GError **error, int error_number, const char *field, const char *format, ...)
 {
     g_autofree char *what = NULL;
+    struct rlimit limit;
     va_list arguments;
 
     va_start(arguments, format);
     what = g_strdup_vprintf(format, arguments);
     va_end(arguments);
+    if (error_number == EMFILE && getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        g_autoptr(GError) full =
+            tbx_error_new("internal", field,
+                          "%s: this process has as many files open as it may, %" G_GUINT64_FORMAT,
+                          what, (guint64)limit.rlim_cur);
+
+        g_propagate_error(error, tbx_error_with_hint(g_steal_pointer(&full),
+                                                     "Raise its limit of open files (LimitNOFILE= "
+                                                     "of its service, or ulimit -n)"));
+        return;
+    }
     tbx_error_set(error, slug_of_errno(error_number), field, "%s: %s", what,
                   g_strerror(error_number));
 }
@@ -321,7 +334,9 @@ gboolean tbx_folder_remove_at(int parent_fd, const char *name, GError **error)
 
 struct _TbxFileWriter {
     gatomicrefcount references; /* atomic: a worker may drop the last one */
-    int source_fd;              /* const; the owner's */
+    int source_fd;              /* const; the owner's, or -1 */
+    TbxPlace *place;            /* const; else */
+    GError *failure;            /* home; why @next cannot be written */
     int folder_fd;              /* home; our own while there is something to write, else -1 */
     char *name;                 /* const */
     mode_t mode;                /* const */
@@ -337,7 +352,8 @@ typedef struct {
     TbxFileWriter *writer;
     GBytes *content;
     GPtrArray *tasks;
-    TbxLock *lock; /* until the thread has finished */
+    GError *failure; /* nullable: there is no folder to write in */
+    TbxLock *lock;   /* until the thread has finished */
 } WriteJob;
 
 static void write_job_free(WriteJob *job)
@@ -345,6 +361,7 @@ static void write_job_free(WriteJob *job)
     tbx_lock_unref(job->lock);
     g_bytes_unref(job->content);
     g_ptr_array_unref(job->tasks);
+    g_clear_error(&job->failure);
     tbx_file_writer_unref(job->writer);
     g_free(job);
 }
@@ -364,6 +381,15 @@ TbxFileWriter *tbx_file_writer_new(int folder_fd, const char *name, mode_t mode,
     return self;
 }
 
+TbxFileWriter *tbx_file_writer_new_in(TbxPlace *folder, const char *name, mode_t mode,
+                                      TbxLock *lock)
+{
+    TbxFileWriter *self = tbx_file_writer_new(-1, name, mode, lock);
+
+    self->place = tbx_place_ref(folder);
+    return self;
+}
+
 TbxFileWriter *tbx_file_writer_ref(TbxFileWriter *self)
 {
     g_atomic_ref_count_inc(&self->references);
@@ -375,6 +401,8 @@ void tbx_file_writer_unref(TbxFileWriter *self)
     if (self == NULL || !g_atomic_ref_count_dec(&self->references))
         return;
     tbx_fd_close(&self->folder_fd);
+    tbx_place_unref(self->place);
+    g_clear_error(&self->failure);
     tbx_lock_unref(self->lock);
     tbx_lock_unref(self->next_lock);
     g_ptr_array_unref(self->waiting);
@@ -392,8 +420,11 @@ static void write_thread(GTask *task, gpointer source, gpointer task_data,
     gsize length;
     const void *data = g_bytes_get_data(job->content, &length);
 
-    (void)tbx_file_replace_at(job->writer->folder_fd, job->writer->name, data, length,
-                              job->writer->mode, &error);
+    if (job->failure != NULL)
+        error = g_steal_pointer(&job->failure);
+    else
+        (void)tbx_file_replace_at(job->writer->folder_fd, job->writer->name, data, length,
+                                  job->writer->mode, &error);
     g_clear_pointer(&job->lock, tbx_lock_unref);
     if (error != NULL)
         g_task_return_error(task, error);
@@ -446,6 +477,7 @@ static void begin_write(TbxFileWriter *self)
     job->writer = tbx_file_writer_ref(self);
     job->content = g_steal_pointer(&self->next);
     job->tasks = g_steal_pointer(&self->waiting);
+    job->failure = g_steal_pointer(&self->failure);
     job->lock = g_steal_pointer(&self->next_lock);
     self->waiting = g_ptr_array_new_with_free_func(g_object_unref);
     self->is_writing = TRUE;
@@ -453,11 +485,23 @@ static void begin_write(TbxFileWriter *self)
     g_task_run_in_thread(task, write_thread);
 }
 
+static void open_folder(TbxFileWriter *self)
+{
+    if (self->place != NULL) {
+        self->folder_fd = tbx_place_open(self->place, &self->failure);
+        return;
+    }
+    self->folder_fd = fcntl(self->source_fd, F_DUPFD_CLOEXEC, 3);
+    if (self->folder_fd < 0)
+        tbx_errno_set(&self->failure, errno, NULL, "%s cannot be written", self->name);
+}
+
 void tbx_file_writer_write_async(TbxFileWriter *self, GBytes *content, GAsyncReadyCallback callback,
                                  gpointer user_data)
 {
+    g_clear_error(&self->failure);
     if (self->folder_fd < 0)
-        self->folder_fd = fcntl(self->source_fd, F_DUPFD_CLOEXEC, 3);
+        open_folder(self);
     g_clear_pointer(&self->next, g_bytes_unref);
     self->next = g_bytes_ref(content);
     if (self->next_lock == NULL)

@@ -14,6 +14,7 @@
 #include <sys/types.h>
 
 #include "libtenbox/local/lock.h"
+#include "libtenbox/local/place.h"
 
 G_BEGIN_DECLS
 
@@ -24,7 +25,8 @@ G_BEGIN_DECLS
  * @field: (nullable): the field or file concerned
  * @format: what could not be done; ": " and the errno's text are appended
  *
- * Sets an error whose slug fits @error_number: "no-space", "forbidden" or "internal".
+ * Sets an error whose slug fits @error_number: "no-space", "forbidden" or "internal". When the process is out of
+ * descriptors, it names the limit.
  */
 void tbx_errno_set(GError **error, int error_number, const char *field, const char *format, ...)
     G_GNUC_PRINTF(4, 5);
@@ -96,6 +98,9 @@ typedef struct _TbxFileWriter TbxFileWriter;
 /* @folder_fd is the owner's, who has it open whenever he asks for a write; what is under way has a copy of
  * its own, so that a writer at rest costs no descriptor. @lock (nullable) is held by each write until it has come to its end. */
 TbxFileWriter *tbx_file_writer_new(int folder_fd, const char *name, mode_t mode, TbxLock *lock);
+/* The same for a folder that is opened when there is something to write. */
+TbxFileWriter *tbx_file_writer_new_in(TbxPlace *folder, const char *name, mode_t mode,
+                                      TbxLock *lock);
 /* The driver is closing: writes that are accepted already still hold the lock, the writer does not. */
 void tbx_file_writer_close(TbxFileWriter *self);
 TbxFileWriter *tbx_file_writer_ref(TbxFileWriter *self);

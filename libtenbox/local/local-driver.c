@@ -112,12 +112,16 @@ static void on_vm_settled(TbxLocalVm *vm, TbxDriver *driver)
         finish_opening(self);
 }
 
+/* What the loading of a VM may take, adoption of its process included. With less, a VM would seem broken
+ * that is not, or dead though its process lives. */
+#define LOAD_DESCRIPTORS 16
+
 /* A folder that is named like a VM becomes one, whatever is in it. */
 static void load_vm(LocalDriver *self, const char *id)
 {
     g_autoptr(TbxVmDefinition) definition = NULL;
     GError *broken = NULL;
-    int folder_fd = tbx_registry_open_vm_folder(self->context.registry, id, &broken);
+    TBX_AUTO_FD folder_fd = tbx_registry_open_vm_folder(self->context.registry, id, &broken);
     TbxLocalVm *vm;
 
     if (folder_fd >= 0)
@@ -125,7 +129,7 @@ static void load_vm(LocalDriver *self, const char *id)
     if (definition != NULL &&
         !tbx_registry_take_name(self->context.registry, definition->name, id, &broken))
         g_clear_pointer(&definition, tbx_vm_definition_free);
-    vm = tbx_local_vm_new(&self->context, id, folder_fd, g_steal_pointer(&definition), broken);
+    vm = tbx_local_vm_new(&self->context, id, folder_fd >= 0, g_steal_pointer(&definition), broken);
     g_hash_table_insert(self->vms, g_strdup(id), vm);
     if (tbx_local_vm_load_state(vm))
         self->unsettled++;
@@ -184,8 +188,16 @@ static void local_open(TbxDriver *driver, GTask *task)
     }
     self->opened_at = g_get_real_time();
     self->opening = task;
-    for (guint i = 0; i < ids->len; i++)
+    for (guint i = 0; i < ids->len; i++) {
+        if (!tbx_descriptors_check(LOAD_DESCRIPTORS, &error)) {
+            g_prefix_error(&error, "VM %s cannot be opened: ", (char *)g_ptr_array_index(ids, i));
+            self->opening = NULL;
+            g_task_return_error(task, error);
+            g_object_unref(task);
+            return;
+        }
         load_vm(self, g_ptr_array_index(ids, i));
+    }
     if (self->unsettled == 0)
         finish_opening(self);
 }
@@ -337,7 +349,7 @@ static void on_created(GObject *source, GAsyncResult *result, gpointer user_data
     LocalDriver *self = creation->driver;
     TbxRegistry *registry = self->context.registry;
     GError *error = NULL;
-    int folder_fd;
+    TBX_AUTO_FD folder_fd = -1;
     TbxLocalVm *vm;
 
     if (!tbx_registry_create_finish(result, &error)) {
@@ -351,14 +363,13 @@ static void on_created(GObject *source, GAsyncResult *result, gpointer user_data
                                                    &creation->failure);
     if (creation->failure != NULL) {
         /* A VM that was reported as failed must not turn up later. */
-        tbx_fd_close(&folder_fd);
         tbx_registry_delete_async(registry, creation->id, on_creation_undone, creation);
         g_steal_pointer(&creation);
         return;
     }
     /* From here on it is too late to withdraw. */
     g_task_set_check_cancellable(creation->task, FALSE);
-    vm = tbx_local_vm_new(&self->context, creation->id, folder_fd,
+    vm = tbx_local_vm_new(&self->context, creation->id, TRUE,
                           g_steal_pointer(&creation->definition), NULL);
     g_hash_table_insert(self->vms, g_strdup(creation->id), vm);
     if (self->context.is_closed) {
@@ -435,7 +446,14 @@ static void local_vm_list_deleted(TbxDriver *driver, GTask *task)
 
 static void local_vm_undelete(TbxDriver *driver, const char *vm, const char *name, GTask *task)
 {
-    tbx_trash_undelete(local_of(driver)->context.trash, vm, name, task);
+    GError *error = NULL;
+
+    if (tbx_descriptors_check(LOAD_DESCRIPTORS, &error)) {
+        tbx_trash_undelete(local_of(driver)->context.trash, vm, name, task);
+        return;
+    }
+    g_task_return_error(task, error);
+    g_object_unref(task);
 }
 
 static void local_vm_begin(TbxDriver *driver, const char *name, TenboxVmAction action,

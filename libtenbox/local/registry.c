@@ -27,7 +27,8 @@ struct _TbxRegistry {
     gatomicrefcount references; /* atomic */
     char *folder;               /* const */
     int folder_fd;              /* const */
-    int vms_fd;                 /* const */
+    int vms_fd;                 /* const; @vms has it */
+    TbxPlace *vms;              /* const */
     TbxLock *lock;              /* home; NULL after tbx_registry_unlock() */
     GHashTable *names;          /* home; name → id */
 };
@@ -53,7 +54,7 @@ void tbx_registry_unref(TbxRegistry *self)
     if (self == NULL || !g_atomic_ref_count_dec(&self->references))
         return;
     tbx_registry_unlock(self);
-    tbx_fd_close(&self->vms_fd);
+    tbx_place_unref(self->vms);
     tbx_fd_close(&self->folder_fd);
     g_hash_table_unref(self->names);
     g_free(self->folder);
@@ -81,6 +82,7 @@ TbxRegistry *tbx_registry_open(const char *folder, const char *served_at, GError
     self->vms_fd = tbx_folder_open_at(self->folder_fd, TBX_PATH_VMS, error);
     if (self->vms_fd < 0)
         return NULL;
+    self->vms = tbx_place_new(self->vms_fd);
     return g_steal_pointer(&self);
 }
 
@@ -164,6 +166,11 @@ int tbx_registry_open_vm_folder(TbxRegistry *self, const char *id, GError **erro
     /* Of a deletion that was not carried out, or of one that was undone. */
     (void)unlinkat(fd, TBX_PATH_TRASH_JSON, 0);
     return tbx_fd_take(&fd);
+}
+
+TbxPlace *tbx_registry_get_vm_place(TbxRegistry *self, const char *id)
+{
+    return tbx_place_new_in(self->vms, id);
 }
 
 TbxVmDefinition *tbx_registry_load(int vm_folder_fd, const char *id, GError **error)

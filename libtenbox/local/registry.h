@@ -17,6 +17,7 @@
 
 #include "libtenbox/local/definition.h"
 #include "libtenbox/local/lock.h"
+#include "libtenbox/local/place.h"
 
 G_BEGIN_DECLS
 
@@ -51,6 +52,9 @@ GPtrArray *tbx_registry_list_ids(TbxRegistry *self, GError **error);
 /* A descriptor that the caller owns; -1 with @error set. What a crashed change of files left in it is
  * removed. */
 int tbx_registry_open_vm_folder(TbxRegistry *self, const char *id, GError **error);
+
+/* (transfer full): where that folder is. */
+TbxPlace *tbx_registry_get_vm_place(TbxRegistry *self, const char *id);
 
 /* Reads vm.json of an open VM folder. */
 TbxVmDefinition *tbx_registry_load(int vm_folder_fd, const char *id, GError **error);

@@ -66,8 +66,9 @@ struct _TbxLocalVm {
     grefcount references;
     TbxLocalContext *context;
     char *id;
-    int folder_fd;
-    int run_fd;
+    TbxPlace *folder; /* NULL, as the two: it cannot be used */
+    TbxPlace *run;
+    TbxPlace *logs;
 
     TbxVmDefinition *definition; /* NULL: broken */
     GError *broken;

@@ -71,7 +71,7 @@ void tbx_local_vm_read_log(TbxLocalVm *self, const char *source, guint line_coun
                                                 "source is console or runtime, not %s", source));
         return;
     }
-    logs_fd = tbx_folder_open_at(self->folder_fd, TBX_PATH_LOGS, &error);
+    logs_fd = tbx_place_open(self->logs, &error);
     if (logs_fd < 0) {
         g_task_return_error(task, error);
         return;
@@ -105,7 +105,7 @@ void tbx_local_vm_follow_log(TbxLocalVm *self, GQueue *followers, const char *so
                                                 "source is console or runtime, not %s", source));
         return;
     }
-    logs_fd = tbx_folder_open_at(self->folder_fd, TBX_PATH_LOGS, &error);
+    logs_fd = tbx_place_open(self->logs, &error);
     if (logs_fd < 0) {
         g_task_return_error(task, error);
         return;

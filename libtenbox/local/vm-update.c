@@ -9,6 +9,7 @@
  */
 #include "libtenbox/local/host.h"
 #include "libtenbox/local/paths.h"
+#include "libtenbox/local/sources.h"
 #include "libtenbox/local/vm-private.h"
 #include "libtenbox/wire/wire-error.h"
 #include "libtenbox/wire/wire-etag.h"
@@ -92,14 +93,23 @@ static void on_initrd_removed(GObject *source, GAsyncResult *result, gpointer us
 static void on_written(GObject *source, GAsyncResult *result, gpointer user_data)
 {
     Update *update = user_data;
+    TBX_AUTO_FD folder_fd = -1;
     GError *error = NULL;
 
-    if (tbx_file_writer_write_finish(result, &error) && update->drops_initrd &&
-        !update->vm->context->is_closed)
-        tbx_registry_remove_initrd_async(update->vm->context->registry, update->vm->folder_fd,
-                                         on_initrd_removed, update);
-    else
+    if (!tbx_file_writer_write_finish(result, &error) || !update->drops_initrd ||
+        update->vm->context->is_closed) {
         finish(update, error);
+        return;
+    }
+    folder_fd = tbx_place_open(update->vm->folder, &error);
+    if (folder_fd >= 0) {
+        tbx_registry_remove_initrd_async(update->vm->context->registry, folder_fd,
+                                         on_initrd_removed, update);
+        return;
+    }
+    g_warning("VM %s: %s", update->vm->id, error->message);
+    g_clear_error(&error);
+    finish(update, NULL);
 }
 
 static void write_definition(Update *update)
@@ -168,13 +178,17 @@ void tbx_local_vm_update(TbxLocalVm *self, TbxVmSpec *spec, GTask *task)
 {
     gboolean is_operation = (spec->present & ~(guint64)LIVE_FIELDS) != 0;
     g_autoptr(TbxVmDefinition) definition = NULL;
+    gboolean has_files = (spec->present & (TBX_VM_SPEC_KERNEL | TBX_VM_SPEC_INITRD)) != 0;
+    TBX_AUTO_FD folder_fd = -1;
     gboolean is_renamed;
     GError *error = NULL;
     Update *update;
 
     if (check_update(self, spec, &error))
         definition = tbx_vm_definition_updated(self->definition, spec, &error);
-    if (definition == NULL) {
+    if (definition != NULL && has_files)
+        folder_fd = tbx_place_open(self->folder, &error);
+    if (error != NULL) {
         g_task_return_error(task, error);
         g_object_unref(task);
         return;
@@ -194,9 +208,9 @@ void tbx_local_vm_update(TbxLocalVm *self, TbxVmSpec *spec, GTask *task)
     update->drops_initrd = drops_initrd(self->definition, update->definition);
     update->task = task;
     self->is_updating = TRUE;
-    if ((spec->present & (TBX_VM_SPEC_KERNEL | TBX_VM_SPEC_INITRD)) != 0)
+    if (has_files)
         tbx_registry_replace_files_async(
-            self->context->registry, self->folder_fd,
+            self->context->registry, folder_fd,
             (spec->present & TBX_VM_SPEC_KERNEL) != 0 ? spec->kernel : NULL,
             (spec->present & TBX_VM_SPEC_INITRD) != 0 ? spec->initrd : NULL, self->verb.cancellable,
             on_files_replaced, update);

@@ -126,11 +126,20 @@ void tbx_local_vm_save_state(TbxLocalVm *self, GAsyncReadyCallback callback, gpo
     tbx_file_writer_write_async(self->state_writer, content, callback, user_data);
 }
 
+/* When the folder cannot be opened just now, nothing is known to be pending. */
+static void describe_files(TbxLocalVm *self)
+{
+    TBX_AUTO_FD folder_fd = tbx_place_open(self->folder, NULL);
+
+    if (folder_fd >= 0)
+        self->next_config = tbx_run_config_new(self->definition, folder_fd);
+}
+
 void tbx_local_vm_note_definition(TbxLocalVm *self)
 {
     g_clear_pointer(&self->next_config, tbx_run_config_free);
     if (self->definition != NULL)
-        self->next_config = tbx_run_config_new(self->definition, self->folder_fd);
+        describe_files(self);
 }
 
 void tbx_local_vm_save_definition(TbxLocalVm *self)
@@ -413,10 +422,11 @@ gboolean tbx_local_vm_launch(TbxLocalVm *self, GError **error)
 {
     g_autofree char *program = NULL;
     g_auto(TbxResources) resources = TBX_RESOURCES_INIT;
+    TBX_AUTO_FD folder_fd = -1;
+    TBX_AUTO_FD run_fd = -1;
     TBX_AUTO_FD log_fd = -1;
     TbxLaunch launch = {
         .vm_id = self->id,
-        .run_fd = self->run_fd,
         .mode = RT_MODE_MACHINE,
         .memory_mb = self->definition->memory_mb,
         .cpu_count = self->definition->cpu_count,
@@ -427,12 +437,14 @@ gboolean tbx_local_vm_launch(TbxLocalVm *self, GError **error)
     if (!tbx_host_check_memory_available(self->definition->memory_mb, error))
         return FALSE;
     program = tbx_paths_find_runtime(error);
-    if (program == NULL ||
-        !tbx_resources_open_guest(&resources, self->folder_fd, self->definition, error))
+    folder_fd = program != NULL ? tbx_place_open(self->folder, error) : -1;
+    if (folder_fd < 0 || !tbx_resources_open_guest(&resources, folder_fd, self->definition, error))
         return FALSE;
-    log_fd = tbx_resource_open_log(self->folder_fd, RUNTIME_LOG_MAX, error);
+    run_fd = tbx_folder_open_at(folder_fd, TBX_PATH_RUN, error);
+    log_fd = run_fd >= 0 ? tbx_resource_open_log(folder_fd, RUNTIME_LOG_MAX, error) : -1;
     if (log_fd < 0)
         return FALSE;
+    launch.run_fd = run_fd;
     launch.program = program;
     launch.log_fd = log_fd;
     g_clear_error(&self->refusal);
@@ -440,6 +452,8 @@ gboolean tbx_local_vm_launch(TbxLocalVm *self, GError **error)
     if (self->process == NULL)
         return FALSE;
     self->launch = TBX_LAUNCH_WAITING;
+    if (self->next_config == NULL)
+        self->next_config = tbx_run_config_new(self->definition, folder_fd);
     tbx_run_config_free(self->run_config);
     self->run_config = tbx_run_config_copy(self->next_config);
     tbx_local_vm_publish(self, TBX_EVENT_VM_CHANGED);
@@ -456,29 +470,45 @@ static void send_console_input(const guint8 *data, gsize length, gpointer user_d
         tbx_vm_process_send_input(self->process, data, length);
 }
 
-TbxLocalVm *tbx_local_vm_new(TbxLocalContext *context, const char *id, int folder_fd,
+/* Whether there is a folder to work in. */
+static gboolean find_places(TbxLocalVm *self, GError **error)
+{
+    g_autoptr(TbxPlace) folder = tbx_registry_get_vm_place(self->context->registry, self->id);
+    g_autoptr(TbxPlace) run = tbx_place_new_in(folder, TBX_PATH_RUN);
+    TBX_AUTO_FD run_fd = tbx_place_open(run, error);
+
+    if (run_fd < 0)
+        return FALSE;
+    self->logs = tbx_place_new_in(folder, TBX_PATH_LOGS);
+    self->folder = g_steal_pointer(&folder);
+    self->run = g_steal_pointer(&run);
+    return TRUE;
+}
+
+TbxLocalVm *tbx_local_vm_new(TbxLocalContext *context, const char *id, gboolean is_usable,
                              TbxVmDefinition *definition, GError *broken)
 {
     TbxLocalVm *self = g_new0(TbxLocalVm, 1);
+    g_autoptr(GError) failure = NULL;
 
     g_ref_count_init(&self->references);
     self->context = context;
     self->id = g_strdup(id);
-    self->folder_fd = folder_fd;
-    self->run_fd = folder_fd >= 0 ? tbx_folder_open_at(folder_fd, TBX_PATH_RUN, NULL) : -1;
     self->definition = definition;
     self->broken = broken;
     tbx_vm_state_init(&self->state, on_state_changed, self);
     self->console = tbx_local_console_new(send_console_input, self);
-    if (folder_fd >= 0 && self->run_fd >= 0) {
+    if (is_usable && find_places(self, &failure)) {
         TbxLock *lock = tbx_registry_get_lock(context->registry);
 
-        self->log = tbx_console_log_new(folder_fd, lock);
-        self->definition_writer = tbx_file_writer_new(folder_fd, TBX_PATH_VM_JSON, 0600, lock);
-        self->state_writer = tbx_file_writer_new(self->run_fd, TBX_PATH_STATE_JSON, 0600, lock);
+        self->log = tbx_console_log_new(self->run, self->logs, lock);
+        self->definition_writer =
+            tbx_file_writer_new_in(self->folder, TBX_PATH_VM_JSON, 0600, lock);
+        self->state_writer = tbx_file_writer_new_in(self->run, TBX_PATH_STATE_JSON, 0600, lock);
     } else if (self->broken == NULL) {
         g_clear_pointer(&self->definition, tbx_vm_definition_free);
-        self->broken = tbx_error_new("internal", TBX_PATH_RUN, "The VM's folder cannot be used");
+        self->broken = tbx_error_new("internal", TBX_PATH_RUN, "The VM's folder cannot be used: %s",
+                                     failure->message);
     }
     tbx_local_vm_note_definition(self);
     self->record = make_record(self);
@@ -533,8 +563,9 @@ void tbx_local_vm_unref(TbxLocalVm *self)
     tbx_vm_exit_free(self->last_exit);
     tbx_vm_problem_free(self->last_error);
     tbx_vm_record_unref(self->record);
-    tbx_fd_close(&self->folder_fd);
-    tbx_fd_close(&self->run_fd);
+    tbx_place_unref(self->folder);
+    tbx_place_unref(self->run);
+    tbx_place_unref(self->logs);
     g_free(self->id);
     g_free(self);
 }
@@ -569,11 +600,15 @@ gboolean tbx_local_vm_load_state(TbxLocalVm *self)
 {
     g_autofree char *text = NULL;
     g_autoptr(TbxRunState) state = NULL;
+    TBX_AUTO_FD run_fd = -1;
     gsize length = 0;
 
     if (self->state_writer == NULL)
         return FALSE;
-    text = tbx_file_read_at(self->run_fd, TBX_PATH_STATE_JSON, STATE_JSON_MAX, &length, NULL);
+    run_fd = tbx_place_open(self->run, NULL);
+    text = run_fd < 0
+               ? NULL
+               : tbx_file_read_at(run_fd, TBX_PATH_STATE_JSON, STATE_JSON_MAX, &length, NULL);
     if (text == NULL)
         return FALSE;
     state = tbx_run_state_parse(text, length);
@@ -591,7 +626,7 @@ gboolean tbx_local_vm_load_state(TbxLocalVm *self)
     self->launched_at = state->started_at;
     self->started_at = state->started_at;
     self->shutdown_requested_at = state->shutdown_requested_at;
-    self->process = tbx_vm_process_adopt(&state->process, self->run_fd, &process_handlers, self);
+    self->process = tbx_vm_process_adopt(&state->process, run_fd, &process_handlers, self);
     if (self->process == NULL) {
         note_lost_process(self, &state->process);
         return FALSE;

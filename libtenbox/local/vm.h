@@ -40,13 +40,13 @@ typedef struct {
 
 /**
  * tbx_local_vm_new:
- * @folder_fd: takes the VM's open folder; -1 when it could not be opened
+ * @is_usable: whether the VM's folder could be opened
  * @definition: (transfer full) (nullable): %NULL when vm.json cannot be used, then @broken says why
  * @broken: (transfer full) (nullable): see above
  *
  * A stopped VM; emits nothing.
  */
-TbxLocalVm *tbx_local_vm_new(TbxLocalContext *context, const char *id, int folder_fd,
+TbxLocalVm *tbx_local_vm_new(TbxLocalContext *context, const char *id, gboolean is_usable,
                              TbxVmDefinition *definition, GError *broken);
 TbxLocalVm *tbx_local_vm_ref(TbxLocalVm *self);
 void tbx_local_vm_unref(TbxLocalVm *self);

@@ -53,14 +53,19 @@ typedef struct {
 
 static void fixture_init(Fixture *fixture)
 {
+    g_autoptr(TbxPlace) folder = NULL;
+    g_autoptr(TbxPlace) run = NULL;
+    g_autoptr(TbxPlace) logs = NULL;
     int folder_fd;
 
     fixture->path = test_make_folder();
     folder_fd = open(fixture->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     g_assert_true(tbx_folder_make_at(folder_fd, "run", 0700, NULL));
     g_assert_true(tbx_folder_make_at(folder_fd, "logs", 0700, NULL));
-    fixture->log = tbx_console_log_new(folder_fd, NULL);
-    close(folder_fd);
+    folder = tbx_place_new(folder_fd);
+    run = tbx_place_new_in(folder, "run");
+    logs = tbx_place_new_in(folder, "logs");
+    fixture->log = tbx_console_log_new(run, logs, NULL);
 }
 
 static void fixture_fini(Fixture *fixture)
