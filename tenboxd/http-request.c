@@ -609,7 +609,10 @@ static void answer(TbdRequest *self, guint status, const char *content_type, GBy
     }
     if (bytes != NULL) {
         tbd_request_set_answer_header(self, "Content-Type", content_type);
-        soup_message_body_append_bytes(soup_server_message_get_response_body(self->message), bytes);
+        /* libsoup calls a log that is empty a mistake of ours. */
+        if (g_bytes_get_size(bytes) > 0)
+            soup_message_body_append_bytes(soup_server_message_get_response_body(self->message),
+                                           bytes);
     }
     soup_server_message_set_status(self->message, status, NULL);
     tbd_peer_set_state(peer, TBD_PEER_ANSWER);
