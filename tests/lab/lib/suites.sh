@@ -110,8 +110,9 @@ run_meson() {
     [ "$meson_suite" = --all ] || set -- --suite "$meson_suite" "$@"
     log=$build/test/$meson_tally
     meson_status=0
-    PATH=/usr/bin:$PATH "$meson" test -C "$meson_folder" --no-rebuild --num-processes 2 \
-        --logbase "$meson_tally" "$@" >"$log.log" 2>&1 || meson_status=$?
+    TENBOX_TEST_LONG=${test_long:-${TENBOX_TEST_LONG-}} PATH=/usr/bin:$PATH \
+        "$meson" test -C "$meson_folder" --no-rebuild --num-processes 2 --logbase "$meson_tally" \
+        "$@" >"$log.log" 2>&1 || meson_status=$?
     "$python" "$root/tests/lab/lib/tally.py" meson "$meson_tally" \
         "$meson_folder/meson-logs/$meson_tally.json" "$meson_status" >>"$test_results" ||
         cat "$log.log" >&2
