@@ -16,7 +16,7 @@ import urllib.parse
 
 from harness import Daemon, Tap, equal
 
-TENBOXD, FAKE_RUNTIME = sys.argv[1], sys.argv[2]
+TENBOXD, FAKE_RUNTIME, SANITIZED = sys.argv[1], sys.argv[2], sys.argv[3] == "true"
 COUNT = 10000 if os.environ.get("TENBOX_TEST_LONG") else 3000
 DESCRIPTORS_MAX = 256
 TAP = Tap()
@@ -71,7 +71,11 @@ def thousands():
         equal(paged, [item["name"] for item in items])
         # A page of the longest kind is answered as one text, of a few hundred KiB.
         grown, size = peak_kib(daemon) - before, len(answer.body) // 1024
-        assert size > COUNT * 5 // 6 and grown < size // 2, (grown, size)
+        assert size > COUNT * 5 // 6, size
+        if SANITIZED:
+            print("# memory is not compared: the sanitizer keeps what was freed")
+        else:
+            assert grown < size // 2, (grown, size)
         assert daemon.descriptor_count() < few + 10, (daemon.descriptor_count(), few)
 
 
