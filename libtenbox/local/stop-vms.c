@@ -175,7 +175,8 @@ static gboolean step(gpointer user_data)
         if (g_hash_table_lookup(self->stops, id) == NULL)
             stop(self, id);
     }
-    if (self->operation == NULL || turn->len > 0)
+    /* A stop whose VM has ended is over when that is on the disk; whoever hears of our end finds no VM busy. */
+    if (self->operation == NULL || turn->len > 0 || g_hash_table_size(self->stops) > 0)
         return G_SOURCE_REMOVE;
     if (lost->len > 0)
         end(self,

@@ -116,7 +116,8 @@ BREAKING = [
     ("a body's content type is gone", lambda p, s, d: p["/v1/vms/{vm}"]["patch"]["requestBody"]["content"].pop(
         "application/merge-patch+json")),
     ("a component is gone", lambda p, s, d: (s.pop("VmError"), put(
-        s["Vm"]["properties"], last_error={"oneOf": [{"type": "object"}, {"type": "null"}]}))),
+        s["Vm"]["properties"], **{name: {"oneOf": [{"type": "object"}, {"type": "null"}]}
+                                  for name in ("last_error", "broken")}))),
     ("an answer's member is gone", lambda p, s, d: s["Vm"]["properties"].pop("generation")),
     ("an answer's member may be missing", lambda p, s, d: s["Vm"]["required"].remove("generation")),
     ("an answer's member has another type", lambda p, s, d: put(s["Vm"]["properties"]["generation"],
@@ -150,8 +151,8 @@ BREAKING = [
 GROWING = [
     ("a path", lambda p, s, d: put(p, **{"/v1/more": p["/v1/vms"]})),
     ("a method", lambda p, s, d: put(p["/v1/vms/{vm}"], put=p["/v1/vms/{vm}"]["get"])),
-    ("a parameter", lambda p, s, d: put(p["/v1/vms"]["get"], parameters=[
-        {"name": "x", "in": "query", "schema": {"type": "string"}}])),
+    ("a parameter", lambda p, s, d: p["/v1/vms"]["get"].setdefault("parameters", []).append(
+        {"name": "x", "in": "query", "schema": {"type": "string"}})),
     ("a parameter's value", lambda p, s, d: p["/v1/vms/{vm}/logs"]["get"]["parameters"][0]["schema"]["enum"].append("x")),
     ("an answer", lambda p, s, d: put(p["/v1/vms"]["get"]["responses"], **{"304": {"description": "x"}})),
     ("an answer's member", lambda p, s, d: (put(s["Vm"]["properties"], more={"type": "string"}),
