@@ -34,6 +34,7 @@ void tbx_errno_set(GError **error, int error_number, const char *field, const ch
     g_autofree char *what = NULL;
     struct rlimit limit;
     va_list arguments;
+    GError *failure;
 
     va_start(arguments, format);
     what = g_strdup_vprintf(format, arguments);
@@ -49,8 +50,22 @@ void tbx_errno_set(GError **error, int error_number, const char *field, const ch
                                                      "of its service, or ulimit -n)"));
         return;
     }
-    tbx_error_set(error, slug_of_errno(error_number), field, "%s: %s", what,
-                  g_strerror(error_number));
+    failure =
+        tbx_error_new(slug_of_errno(error_number), field, "%s: %s", what, g_strerror(error_number));
+    switch (error_number) {
+    case ENOSPC:
+    case EDQUOT:
+        failure =
+            tbx_error_with_hint(failure, "Free space where the data folder lies, then try again");
+        break;
+    case EROFS:
+        failure = tbx_error_with_hint(
+            failure,
+            "Make the file system of the data folder writable again, see dmesg for why it is not");
+        break;
+    default: break;
+    }
+    g_propagate_error(error, failure);
 }
 
 static gboolean write_all(int fd, const void *data, gsize length)

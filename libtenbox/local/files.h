@@ -26,7 +26,7 @@ G_BEGIN_DECLS
  * @format: what could not be done; ": " and the errno's text are appended
  *
  * Sets an error whose slug fits @error_number: "no-space", "forbidden" or "internal". When the process is out of
- * descriptors, it names the limit.
+ * descriptors, it names the limit; for a full disk and one that can only be read it has a hint.
  */
 void tbx_errno_set(GError **error, int error_number, const char *field, const char *format, ...)
     G_GNUC_PRINTF(4, 5);
