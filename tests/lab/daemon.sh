@@ -171,6 +171,34 @@ case_policy() {
     remove phoenix >/dev/null 2>&1
 }
 
+# A host without a battery for its clock, or one whose clock was wrong.
+case_clock() {
+    # shellcheck disable=SC2086
+    create gone idle $small >/dev/null 2>&1
+    tenbox vm rm --yes gone >/dev/null 2>&1
+    check "the clock is set back a year" date -s "1 year ago"
+    after "a year ago" 4
+    check "nothing has run for less than no time" no_negative_time
+    check "SIGKILL ends the daemon" killed
+    start_daemon
+    after "a daemon that starts a year ago" 5
+    check "what was deleted is kept in the trash" trash_has gone
+    check "the clock is set right again" date -s "1 year"
+    after "today" 6
+    check "it is still in the trash" trash_has gone
+    check "and comes back" tenbox vm undelete gone
+    remove gone >/dev/null 2>&1
+}
+
+no_negative_time() {
+    tenbox vm ls -o wide >"$work/list" && tenbox vm stats --no-stream >>"$work/list" &&
+        ! grep -E '(^|[[:space:]])-[0-9]' "$work/list"
+}
+
+trash_has() { # VM
+    tenbox vm ls --deleted -o name | grep -qx "$1"
+}
+
 # The host goes down: an init script calls this one command, and the next daemon finds another boot id.
 case_host() {
     tenbox vm set talks autostart=true start_order=2 >/dev/null 2>&1
@@ -204,7 +232,7 @@ without_systemd() {
     start_daemon
     check "a daemon" wait_daemon
     make_vms
-    [ $# -gt 0 ] || set -- restart upgrade policy host
+    [ $# -gt 0 ] || set -- restart upgrade policy clock host
     for name in "$@"; do
         note "case $name, $(cut -d ' ' -f 1 /proc/uptime) s since the lab host started"
         "case_$name"
