@@ -467,9 +467,9 @@ guint count_descriptors(void)
     return count_entries("/proc/self/fd");
 }
 
-static gboolean has_descriptors(gpointer expected)
+static gboolean has_no_more_descriptors(gpointer most)
 {
-    return count_descriptors() == GPOINTER_TO_UINT(expected);
+    return count_descriptors() <= GPOINTER_TO_UINT(most);
 }
 
 static gboolean look_again(gpointer user_data)
@@ -477,12 +477,12 @@ static gboolean look_again(gpointer user_data)
     return G_SOURCE_CONTINUE;
 }
 
-void wait_descriptors(guint expected)
+void wait_descriptors(guint most)
 {
     /* A thread that closes one tells no main context about it: the condition is polled. */
     guint poll = g_timeout_add(20, look_again, NULL);
 
-    wait_until("descriptors to be closed", has_descriptors, GUINT_TO_POINTER(expected));
+    wait_until("descriptors to be closed", has_no_more_descriptors, GUINT_TO_POINTER(most));
     g_source_remove(poll);
 }
 

@@ -93,9 +93,9 @@ void assert_error_at(const char *where, GError **error, const char *slug, const 
 guint count_descriptors(void);
 guint count_children(void);
 
-/* Waits until that many are open: a small file may still be on its way to the disk, in a thread. One that
- * leaked never closes. */
-void wait_descriptors(guint expected);
+/* Waits until no more than that many are open: a small file may still be on its way to the disk, in a thread,
+ * and was perhaps when @most was counted. One that leaked never closes. */
+void wait_descriptors(guint most);
 
 /* ---- what most tests of the driver ask ---------------------------------------------------- */
 
