@@ -125,8 +125,11 @@ static int run(char **argv)
 
 int main(int argc, char **argv)
 {
+    /* Catalogues of a build folder, for who has not installed it. */
+    const char *catalogues = g_getenv("TENBOX_LOCALE_DIR");
+
     setlocale(LC_ALL, "");
-    bindtextdomain(GETTEXT_PACKAGE, TENBOX_LOCALE_DIR);
+    bindtextdomain(GETTEXT_PACKAGE, catalogues != NULL ? catalogues : TENBOX_LOCALE_DIR);
     bind_textdomain_codeset(GETTEXT_PACKAGE, "UTF-8");
     textdomain(GETTEXT_PACKAGE);
     signal(SIGPIPE, SIG_IGN);

@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 # Who may include what, by the first match of the including file's path. A prefix ends in "/" or names a
 # file. "public" stands for libtenbox's public headers.
@@ -287,6 +288,33 @@ def check_translations(root, c_files):
            [f"po/POTFILES.in: {f} has no translatable text" for f in sorted(listed - marked)]
 
 
+def check_catalogues(root):
+    """Problems, or None and the reason why they cannot be known."""
+    if not shutil.which("xgettext") or not shutil.which("msgcmp"):
+        return None, "there is no gettext"
+    problems = []
+    with tempfile.TemporaryDirectory() as folder:
+        template = os.path.join(folder, "tenbox.pot")
+        # What meson's preset "glib" asks for.
+        subprocess.run(["xgettext", "--directory=" + root, "--files-from=" + os.path.join(root, "po/POTFILES.in"),
+                        "--output=" + template, "--from-code=UTF-8", "--keyword=_", "--keyword=N_",
+                        "--keyword=C_:1c,2", "--keyword=NC_:1c,2", "--keyword=g_dngettext:2,3",
+                        "--keyword=ngettext:1,2", "--keyword=g_dcgettext:2", "--keyword=g_dpgettext2:2c,3"],
+                       check=True)
+        for language in (line for line in lines_of(root, "po/LINGUAS") if line and not line.startswith("#")):
+            catalogue = f"po/{language}.po"
+            for command in (["msgfmt", "--check", "--output-file=" + os.devnull],
+                            ["msgcmp", "--no-fuzzy-matching"]):
+                last = [template] if command[0] == "msgcmp" else []
+                done = subprocess.run([*command, os.path.join(root, catalogue), *last], check=False,
+                                      capture_output=True, text=True)
+                if done.returncode != 0:
+                    problems += [f"{catalogue}: {line}" for line in done.stderr.splitlines()]
+            if any(line.startswith("#~") for line in lines_of(root, catalogue)):
+                problems.append(f"{catalogue}: has messages that no source has any more")
+    return problems, None
+
+
 def main():
     root = os.path.abspath(sys.argv[1])
     build = os.path.abspath(sys.argv[2]) if len(sys.argv) > 2 else None
@@ -310,6 +338,11 @@ def main():
         report.rule("shell scripts pass shellcheck", problems)
     report.rule("libtenbox logs nothing that ends the process", check_fatal_logs(root, c_files))
     report.rule("translatable files are listed", check_translations(root, c_files))
+    problems, reason = check_catalogues(root)
+    if problems is None:
+        report.skip("translations are complete", reason)
+    else:
+        report.rule("translations are complete", problems)
     report.rule("the system-call filters allow no KVM request that nobody makes", check_filter(root, c_files))
 
     for library, kind in LIBRARIES.items():
