@@ -22,6 +22,9 @@ TenboxOperation *tbx_operation_new(TbxDriver *driver, TbxOperationRecord *record
 /* @stream: (transfer full). Reading begins in the next iteration of the main loop. */
 TenboxConsole *tbx_console_new(TbxConsoleStream *stream);
 
+/* (transfer none) */
+TbxDriver *tbx_connection_get_driver(TenboxConnection *self);
+
 /* (transfer full): the handles that there are, in no order. */
 GPtrArray *tbx_connection_list_handles(TenboxConnection *self);
 

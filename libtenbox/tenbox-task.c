@@ -46,6 +46,13 @@ GTask *tbx_task_inner(GTask *outer, GAsyncReadyCallback callback)
     return tbx_task_inner_with(outer, g_task_get_cancellable(outer), callback);
 }
 
+gpointer tbx_task_finish_pointer(gpointer source, GAsyncResult *result, GError **error)
+{
+    g_return_val_if_fail(g_task_is_valid(result, source), NULL);
+
+    return g_task_propagate_pointer(G_TASK(result), error);
+}
+
 void tbx_ptr_array_free(gpointer array)
 {
     g_ptr_array_unref(array);

@@ -27,6 +27,9 @@ GTask *tbx_task_inner(GTask *outer, GAsyncReadyCallback callback);
 /* The same with a cancellable of its own (nullable). */
 GTask *tbx_task_inner_with(GTask *outer, GCancellable *cancellable, GAsyncReadyCallback callback);
 
+/* The body of a `_finish` function that returns what its task has; @source is the object of the call. */
+gpointer tbx_task_finish_pointer(gpointer source, GAsyncResult *result, GError **error);
+
 /* For g_task_return_pointer(): frees what g_ptr_array_unref() frees. */
 void tbx_ptr_array_free(gpointer array);
 

@@ -327,13 +327,6 @@ static gboolean finish_boolean(TenboxVm *self, GAsyncResult *result, GError **er
     return g_task_propagate_boolean(G_TASK(result), error);
 }
 
-static gpointer finish_pointer(TenboxVm *self, GAsyncResult *result, GError **error)
-{
-    g_return_val_if_fail(g_task_is_valid(result, self), NULL);
-
-    return g_task_propagate_pointer(G_TASK(result), error);
-}
-
 void tenbox_vm_refresh_async(TenboxVm *self, GCancellable *cancellable,
                              GAsyncReadyCallback callback, gpointer user_data)
 {
@@ -393,7 +386,7 @@ void tenbox_vm_read_log_async(TenboxVm *self, const char *source, guint line_cou
 
 char *tenbox_vm_read_log_finish(TenboxVm *self, GAsyncResult *result, GError **error)
 {
-    return finish_pointer(self, result, error);
+    return tbx_task_finish_pointer(self, result, error);
 }
 
 void tenbox_vm_get_statistics_async(TenboxVm *self, GCancellable *cancellable,
@@ -409,7 +402,7 @@ void tenbox_vm_get_statistics_async(TenboxVm *self, GCancellable *cancellable,
 
 char *tenbox_vm_get_statistics_finish(TenboxVm *self, GAsyncResult *result, GError **error)
 {
-    return finish_pointer(self, result, error);
+    return tbx_task_finish_pointer(self, result, error);
 }
 
 static void on_console(GObject *source, GAsyncResult *result, gpointer user_data)
@@ -441,7 +434,7 @@ void tenbox_vm_open_console_async(TenboxVm *self, TenboxConsoleFlags flags,
 
 TenboxConsole *tenbox_vm_open_console_finish(TenboxVm *self, GAsyncResult *result, GError **error)
 {
-    return finish_pointer(self, result, error);
+    return tbx_task_finish_pointer(self, result, error);
 }
 
 static void on_key_sent(GObject *source, GAsyncResult *result, gpointer user_data)
@@ -489,7 +482,7 @@ void tenbox_vm_follow_log_async(TenboxVm *self, const char *source, int line_cou
 
 TenboxConsole *tenbox_vm_follow_log_finish(TenboxVm *self, GAsyncResult *result, GError **error)
 {
-    return finish_pointer(self, result, error);
+    return tbx_task_finish_pointer(self, result, error);
 }
 
 /* ---- beginning an action ------------------------------------------------------------------ */
@@ -567,7 +560,7 @@ void tenbox_vm_begin_action_async(TenboxVm *self, TenboxVmAction action, TenboxV
 
 TenboxOperation *tenbox_vm_begin_action_finish(TenboxVm *self, GAsyncResult *result, GError **error)
 {
-    return finish_pointer(self, result, error);
+    return tbx_task_finish_pointer(self, result, error);
 }
 
 /* ---- an action and its end ---------------------------------------------------------------- */
