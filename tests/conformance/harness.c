@@ -310,6 +310,18 @@ GPtrArray *list_vms(Fixture *fixture)
     return vms;
 }
 
+GPtrArray *list_deleted(Fixture *fixture)
+{
+    g_autoptr(GError) error = NULL;
+    g_auto(Await) await = {0};
+
+    tenbox_connection_list_deleted_vms_async(fixture->connection, NULL, await_done, &await);
+    GPtrArray *vms = tenbox_connection_list_deleted_vms_finish(fixture->connection,
+                                                               await_result(&await), &error);
+    g_assert_no_error(error);
+    return vms;
+}
+
 gboolean delete_vm(TenboxVm *vm, TenboxVmActionFlags flags, GError **error)
 {
     g_auto(Await) await = {0};
@@ -332,12 +344,17 @@ void tear_down(Fixture *fixture, gconstpointer data)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(GPtrArray) vms = list_vms(fixture);
+    g_autoptr(GPtrArray) deleted = NULL;
     g_autofree char *vms_folder = g_build_filename(fixture->data_folder, "vms", NULL);
 
-    for (guint i = 0; i < vms->len; i++) {
-        g_assert_true(delete_vm(g_ptr_array_index(vms, i), TENBOX_VM_ACTION_FLAGS_FORCE, &error));
-        g_assert_no_error(error);
-    }
+    for (guint i = 0; i < vms->len; i++)
+        assert_act(delete_vm(g_ptr_array_index(vms, i), TENBOX_VM_ACTION_FLAGS_FORCE, &error),
+                   error);
+    /* The folder may be the next test's, too. */
+    deleted = list_deleted(fixture);
+    for (guint i = 0; i < deleted->len; i++)
+        assert_act(delete_vm(g_ptr_array_index(deleted, i), TENBOX_VM_ACTION_FLAGS_PURGE, &error),
+                   error);
     g_clear_pointer(&vms, g_ptr_array_unref);
     vms = list_vms(fixture);
     g_assert_cmpuint(vms->len, ==, 0);
@@ -402,12 +419,6 @@ gboolean act(TenboxVm *vm, Verb verb, VerbFinish finish, GError **error)
 
     verb(vm, TENBOX_VM_ACTION_FLAGS_NONE, NULL, await_done, &await);
     return finish(vm, await_result(&await), error);
-}
-
-void assert_act(gboolean is_done, GError *error)
-{
-    g_assert_no_error(error);
-    g_assert_true(is_done);
 }
 
 gboolean stop_vm(TenboxVm *vm, TenboxVmActionFlags flags, int seconds, GError **error)

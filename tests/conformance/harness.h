@@ -78,6 +78,7 @@ void reconnect_with_query(Fixture *fixture, const char *query);
 /* ---- short forms -------------------------------------------------------------------------- */
 
 GPtrArray *list_vms(Fixture *fixture);
+GPtrArray *list_deleted(Fixture *fixture);
 TenboxVm *find(Fixture *fixture, const char *name, GError **error);
 TenboxVm *create_full(Fixture *fixture, const char *name, const char *kernel, const char *cmdline,
                       gint64 memory_mb, GError **error);
@@ -92,7 +93,16 @@ typedef void (*Verb)(TenboxVm *self, TenboxVmActionFlags flags, GCancellable *ca
 typedef gboolean (*VerbFinish)(TenboxVm *self, GAsyncResult *result, GError **error);
 gboolean act(TenboxVm *vm, Verb verb, VerbFinish finish, GError **error);
 #define ACT(vm, verb, error) act(vm, tenbox_vm_##verb##_async, tenbox_vm_##verb##_finish, error)
-void assert_act(gboolean is_done, GError *error);
+/* A macro, so that @error is looked at after the call that sets it. */
+#define assert_act(call, error)                                                                    \
+    G_STMT_START                                                                                   \
+    {                                                                                              \
+        const gboolean is_done_ = (call);                                                          \
+                                                                                                   \
+        g_assert_no_error(error);                                                                  \
+        g_assert_true(is_done_);                                                                   \
+    }                                                                                              \
+    G_STMT_END
 
 void assert_state(TenboxVm *vm, const char *word);
 void wait_state(TenboxVm *vm, TenboxVmState state);
