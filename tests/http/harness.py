@@ -326,6 +326,41 @@ class Daemon:
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
 
+class Host:
+    """A daemon with helpers around VMs. Use as a context."""
+
+    def __init__(self, daemon):
+        self.daemon = daemon
+
+    def __enter__(self):
+        self.daemon.start()
+        return self
+
+    def __exit__(self, *arguments):
+        if arguments[0] is None and self.daemon.process.poll() is None:
+            for vm in self.daemon.request("GET", "/v1/vms").json()["items"]:
+                self.ask("DELETE", f"/v1/vms/{vm['id']}?force=true&wait=60")
+        self.daemon.__exit__(*arguments)
+
+    def ask(self, method, target, body=None):
+        answer = self.daemon.request(method, target, body)
+        assert answer.status < 300, (method, target, answer)
+        return answer.json()
+
+    def act(self, name, verb, body=None):
+        return self.ask("POST", f"/v1/vms/{name}:{verb}?wait=60", body)
+
+    def create(self, name, cmdline="", start=False):
+        kernel = os.path.join(self.daemon.folder, "kernel")
+        with open(kernel, "wb") as file:
+            file.write(b"not really a kernel")
+        vm = self.ask("POST", "/v1/vms", {"name": name, "kernel": kernel, "memory_mb": 64, "cpu_count": 1,
+                                          "cmdline": cmdline})
+        if start:
+            equal(self.act(name, "start")["state"], "done")
+        return vm
+
+
 BYTES, DOCUMENT = 1, 2
 MORE = 1
 CLOSE, PING, PONG, TEXT, BINARY = 8, 9, 10, 1, 2

@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 
-from harness import Answer, Connection, Daemon, Schema, Tap, WebSocket, equal
+from harness import Answer, Connection, Daemon, Host, Schema, Tap, WebSocket, equal
 
 TENBOXD, FAKE_RUNTIME, SANITIZED = sys.argv[1], sys.argv[2], sys.argv[3] == "true"
 TAP, SCHEMA = Tap(), Schema()
@@ -83,36 +83,9 @@ class Stream(Connection):
         return found[:-1]
 
 
-class Host:
-    """A daemon with helpers around VMs."""
-
+class StreamHost(Host):
     def __init__(self):
-        self.daemon = Daemon(TENBOXD, FAKE_RUNTIME)
-
-    def __enter__(self):
-        self.daemon.start()
-        return self
-
-    def __exit__(self, *arguments):
-        if arguments[0] is None and self.daemon.process.poll() is None:
-            for vm in self.daemon.request("GET", "/v1/vms").json()["items"]:
-                self.ask("DELETE", f"/v1/vms/{vm['id']}?force=true&wait=60")
-        self.daemon.__exit__(*arguments)
-
-    def ask(self, method, target, body=None):
-        answer = self.daemon.request(method, target, body)
-        assert answer.status < 300, (method, target, answer)
-        return answer.json()
-
-    def create(self, name, cmdline="", start=False):
-        kernel = os.path.join(self.daemon.folder, "kernel")
-        with open(kernel, "wb") as file:
-            file.write(b"not really a kernel")
-        vm = self.ask("POST", "/v1/vms", {"name": name, "kernel": kernel, "memory_mb": 64, "cpu_count": 1,
-                                          "cmdline": cmdline})
-        if start:
-            equal(self.ask("POST", f"/v1/vms/{name}:start?wait=60")["state"], "done")
-        return vm
+        super().__init__(Daemon(TENBOXD, FAKE_RUNTIME))
 
     def describe(self, name, text):
         self.ask("PATCH", f"/v1/vms/{name}", {"description": text})
@@ -128,7 +101,7 @@ class Host:
 @TAP.test
 def replay():
     """/v1/events: what is kept, since a position, by type and by VM"""
-    with Host() as host:
+    with StreamHost() as host:
         follower = host.events("?follow=true")
         beat = follower.event()
         equal((beat["type"], beat["sequence"]), ("heartbeat", 0))
@@ -177,7 +150,7 @@ def replay():
 @TAP.test
 def following():
     """/v1/events?follow: events as they happen, heartbeats, and server-sent events"""
-    with Host() as host:
+    with StreamHost() as host:
         host.create("a")
         stream = host.events("?follow=true&heartbeat=1")
         equal(stream.events_to_heartbeat(), [], "from now on")
@@ -215,7 +188,7 @@ def following():
 @TAP.test
 def old_http():
     """an answer in HTTP/1.0 has no chunks and ends with the connection"""
-    with Host() as host:
+    with StreamHost() as host:
         host.create("a")
         connection = host.daemon.connect()
         connection.send(b"GET /v1/events HTTP/1.0\r\n\r\n")
@@ -230,7 +203,7 @@ def old_http():
 @TAP.test
 def slow_events():
     """/v1/events: a client that does not read costs nothing and is told slow-consumer"""
-    with Host() as host:
+    with StreamHost() as host:
         host.create("a")
         slow = host.events("?follow=true", window=4096)
         slow.read_head()
@@ -270,7 +243,7 @@ def slow_events():
 @TAP.test
 def too_many():
     """streams of one user are counted, whichever door they came by"""
-    with Host() as host:
+    with StreamHost() as host:
         most = host.ask("GET", "/v1/system")["limits"]["streams_per_user"]
         streams = [host.events("?follow=true") for _ in range(most - 1)]
         for stream in streams:
@@ -289,7 +262,7 @@ def too_many():
 @TAP.test
 def leaving():
     """clients that leave in the middle leave nothing"""
-    with Host() as host:
+    with StreamHost() as host:
         host.create("a", start=True)
         host.daemon.request("GET", "/v1/vms")
         before = host.daemon.descriptor_count()
@@ -306,7 +279,7 @@ def leaving():
 @TAP.test
 def shutting_down():
     """the daemon's end is told in the stream, and not held up by those who do not read"""
-    with Host() as host:
+    with StreamHost() as host:
         host.create("a", start=True)
         stream, silent, log = host.events("?follow=true"), host.events("?follow=true"), host.logs("a")
         stream.events_to_heartbeat()
@@ -326,7 +299,7 @@ def shutting_down():
 @TAP.test
 def logs():
     """a log that is followed: its end, what comes, over two runs, and its end with the VM"""
-    with Host() as host:
+    with StreamHost() as host:
         vm = host.create("a", cmdline="burst=100", start=True)
         stream = host.logs("a", "&lines=0")
         stream.read_head()
@@ -380,7 +353,7 @@ def logs():
 @TAP.test
 def log_cut():
     """a log that is followed while it is cut: every line once, in order; a slow reader costs nothing"""
-    with Host() as host:
+    with StreamHost() as host:
         vm = host.create("a", start=True)
         path = os.path.join(host.daemon.folder, "data", "vms", vm["id"], "logs", "console.log")
         console = WebSocket(host.daemon, SCHEMA)

@@ -11,7 +11,7 @@ import select
 import struct
 import sys
 
-from harness import BINARY, BYTES, DOCUMENT, PING, TEXT, Daemon, Schema, Tap, WebSocket, equal
+from harness import BINARY, BYTES, DOCUMENT, PING, TEXT, Daemon, Host, Schema, Tap, WebSocket, equal
 
 TENBOXD, FAKE_RUNTIME, SANITIZED = sys.argv[1], sys.argv[2], sys.argv[3] == "true"
 TAP, SCHEMA = Tap(), Schema()
@@ -20,39 +20,12 @@ JOURNAL_BYTES = 4 * 1024 * 1024
 INIT = {"type": "init", "version": 1, "extensions": [], "max_frame": 65536, "window": 262144}
 
 
-class Host:
-    """A daemon with helpers around VMs."""
-
+class WebSocketHost(Host):
     def __init__(self):
-        self.daemon = Daemon(TENBOXD, FAKE_RUNTIME)
-
-    def __enter__(self):
-        self.daemon.start()
-        return self
-
-    def __exit__(self, *arguments):
-        if arguments[0] is None and self.daemon.process.poll() is None:
-            for vm in self.daemon.request("GET", "/v1/vms").json()["items"]:
-                self.post("DELETE", f"/v1/vms/{vm['id']}?force=true&wait=60")
-        self.daemon.__exit__(*arguments)
-
-    def post(self, method, target, body=None):
-        answer = self.daemon.request(method, target, body)
-        assert answer.status < 300, (method, target, answer)
-        return answer.json()
+        super().__init__(Daemon(TENBOXD, FAKE_RUNTIME))
 
     def create(self, name, cmdline="", start=True):
-        kernel = os.path.join(self.daemon.folder, "kernel")
-        with open(kernel, "wb") as file:
-            file.write(b"not really a kernel")
-        vm = self.post("POST", "/v1/vms", {"name": name, "kernel": kernel, "memory_mb": 64, "cpu_count": 1,
-                                           "cmdline": cmdline})
-        if start:
-            equal(self.act(name, "start")["state"], "done")
-        return vm
-
-    def act(self, name, verb, body=None):
-        return self.post("POST", f"/v1/vms/{name}:{verb}?wait=60", body)
+        return super().create(name, cmdline, start)
 
     def open(self, **options):
         return WebSocket(self.daemon, SCHEMA, **options)
@@ -109,7 +82,7 @@ def handshake():
     """the handshake: what makes a WebSocket, and what does not"""
     good = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Key: " + KEY,
             "Sec-WebSocket-Version: 13"]
-    with Host() as host:
+    with WebSocketHost() as host:
         for missing in good:
             answer = host.daemon.request("GET", "/v1/ws", headers=[line for line in good if line != missing])
             SCHEMA.check_answer("/v1/ws", "GET", answer)
@@ -142,7 +115,7 @@ def handshake():
 @TAP.test
 def console():
     """a console: what was there, both ways, two readers, the end"""
-    with Host() as host:
+    with WebSocketHost() as host:
         host.create("a", cmdline="burst=1000")
         first, second = host.open(), host.open()
         for client in (first, second):
@@ -192,7 +165,7 @@ def console_writer():
         client.control({"type": "close", "id": identifier})
         return frame["type"], frame["id"], frame.get("code"), frame.get("detail", "")
 
-    with Host() as host:
+    with WebSocketHost() as host:
         host.create("a")
         first, second, third = host.open(), host.open(), host.open()
         first.subscribe(1, "console", "a", writer=True)
@@ -236,7 +209,7 @@ def console_writer():
 @TAP.test
 def big_input():
     """300 KiB of input pass through the guest's small credit, and come back as echo"""
-    with Host() as host:
+    with WebSocketHost() as host:
         host.create("a")
         client = host.open()
         client.subscribe(1, "console", "a")
@@ -262,7 +235,7 @@ def big_input():
 @TAP.test
 def end_while_input_waits():
     """a VM that ends while its guest takes no input: the output comes to its end, then an end in order"""
-    with Host() as host:
+    with WebSocketHost() as host:
         host.create("a", cmdline="no-credit")
         client = host.open()
         client.subscribe(1, "console", "a")
@@ -296,7 +269,7 @@ def end_while_input_waits():
 @TAP.test
 def small_input():
     """a window of input sent byte by byte costs the window, not an allocation a byte"""
-    with Host() as host:
+    with WebSocketHost() as host:
         host.create("a", cmdline="no-credit no-echo")
         client = host.open()
         client.subscribe(1, "console", "a")
@@ -315,7 +288,7 @@ def small_input():
 @TAP.test
 def refused_channels():
     """channels that cannot be had are closed with the reason"""
-    with Host() as host:
+    with WebSocketHost() as host:
         host.create("a", start=False)
         client = host.open()
         for identifier, (kind, vm, options, code) in enumerate([
@@ -341,7 +314,7 @@ def refused_channels():
 @TAP.test
 def channel_limit():
     """64 channels a socket, no more; their ids come back"""
-    with Host() as host:
+    with WebSocketHost() as host:
         client = host.open()
         for identifier in range(1, 65):
             client.subscribe(identifier, "events")
@@ -358,7 +331,7 @@ def channel_limit():
 @TAP.test
 def stream_limit():
     """as many streams a user as the system document says, then a refusal in words; requests go on"""
-    with Host() as host:
+    with WebSocketHost() as host:
         limit = host.daemon.request("GET", "/v1/system").json()["limits"]["streams_per_user"]
         clients = [host.open() for _ in range(limit)]
         answer = host.daemon.request("GET", "/v1/ws", headers=[
@@ -382,7 +355,7 @@ def stream_limit():
 @TAP.test
 def events():
     """events: the journal of a life without gaps; state: the documents of one VM"""
-    with Host() as host:
+    with WebSocketHost() as host:
         journal, state = host.open(), host.open()
         journal.subscribe(1, "events")
         ready(journal, 1)
@@ -390,9 +363,9 @@ def events():
         state.subscribe(2, "state", "a")
         ready(state, 2)
         equal(host.act("a", "start")["state"], "done")
-        host.post("PATCH", "/v1/vms/a", {"description": "new"})
+        host.ask("PATCH", "/v1/vms/a", {"description": "new"})
         host.act("a", "stop", {"force": True})
-        host.post("DELETE", "/v1/vms/a?wait=60")
+        host.ask("DELETE", "/v1/vms/a?wait=60")
 
         types, sequence, epoch = [], None, None
         while "vm.deleted" not in types or types[-1] != "operation.changed":
@@ -427,7 +400,7 @@ def events():
 @TAP.test
 def client_frames():
     """what a client may say besides: no more input, a pong unasked, an error that ends the socket"""
-    with Host() as host:
+    with WebSocketHost() as host:
         host.create("a")
         client, other = host.open(), host.open()
         for each in (client, other):
@@ -481,7 +454,7 @@ def violations():
     def payload(identifier=7, sequence=0, kind=BYTES, flags=0, data=b"x"):
         return WebSocket.frame(BINARY, struct.pack("<BBHI", kind, flags, identifier, sequence) + data)
 
-    with Host() as host:
+    with WebSocketHost() as host:
         host.create("a")
         subscribe = text({"type": "subscribe", "id": 7, "channel": "console", "vm_id": "a"})
         init = text(INIT)
@@ -528,7 +501,7 @@ def violations():
 @TAP.test
 def beyond_credit():
     """input beyond the credit ends the socket; the daemon holds no more than the credit"""
-    with Host() as host:
+    with WebSocketHost() as host:
         host.create("a", cmdline="no-credit")
         before = host.daemon.rss_kib()
         client = host.open()
@@ -550,7 +523,7 @@ def beyond_credit():
 @TAP.test
 def ping_flood():
     """20,000 pings from a client that does not read cost nothing, and each gets its pong"""
-    with Host() as host:
+    with WebSocketHost() as host:
         before = host.daemon.rss_kib()
         client = host.open()
         client.socket.setblocking(False)
@@ -581,7 +554,7 @@ def ping_flood():
 @TAP.test
 def unfinished_fragments():
     """fragments that never end are bounded at one message"""
-    with Host() as host:
+    with WebSocketHost() as host:
         before = host.daemon.rss_kib()
         clients = []
         for _ in range(20):
@@ -606,7 +579,7 @@ def unfinished_fragments():
 @TAP.test
 def slow_reader():
     """a console whose client does not read loses old output and is told how much, at no cost to others"""
-    with Host() as host:
+    with WebSocketHost() as host:
         host.create("a", cmdline="no-echo")
         slow, fast = host.open(), host.open()
         for client in (slow, fast):
@@ -651,7 +624,7 @@ def slow_reader():
 @TAP.test
 def slow_listener():
     """an events client that does not read costs nothing, and loses the channel with the thread"""
-    with Host() as host:
+    with WebSocketHost() as host:
         host.create("a", start=False)
         slow, fast = host.open(), host.open()
         slow.subscribe(1, "events")
@@ -662,7 +635,7 @@ def slow_listener():
         sizes, kept = [], 0
         before = host.daemon.rss_kib()
         while kept < 2 * JOURNAL_BYTES:
-            host.post("PATCH", "/v1/vms/a", {"description": str(len(sizes) % 10) * 4000})
+            host.ask("PATCH", "/v1/vms/a", {"description": str(len(sizes) % 10) * 4000})
             event = read_event(fast, 1)
             sizes.append(len(json.dumps(event)))
             kept += sizes[-1]
@@ -684,7 +657,7 @@ def slow_listener():
             pass
         resync = read_event(slow, 2)
         equal((resync["type"], resync["sequence"]), ("resync", event["sequence"]))
-        host.post("PATCH", "/v1/vms/a", {"description": "new"})
+        host.ask("PATCH", "/v1/vms/a", {"description": "new"})
         equal(read_event(slow, 2)["sequence"], event["sequence"] + 1)
         slow.close()
         fast.close()
@@ -693,7 +666,7 @@ def slow_listener():
 @TAP.test
 def since():
     """the journal: who was away goes on where it was, without a gap and without doubles"""
-    with Host() as host:
+    with WebSocketHost() as host:
         client = host.open()
         client.subscribe(1, "events")
         start = ready(client, 1)
@@ -701,7 +674,7 @@ def since():
         equal(number, "0", "the first position")
         host.create("a", start=False)
         for index in range(20):
-            host.post("PATCH", "/v1/vms/a", {"description": str(index)})
+            host.ask("PATCH", "/v1/vms/a", {"description": str(index)})
         all_events = [read_event(client, 1) for _ in range(21)]
         equal([event["sequence"] for event in all_events], list(range(1, 22)))
         for seen in (0, 1, 20, 21):
@@ -709,7 +682,7 @@ def since():
             other.subscribe(1, "events", since=f"{epoch}:{seen}")
             equal(ready(other, 1), f"{epoch}:{seen}")
             equal([read_event(other, 1) for _ in all_events[seen:]], all_events[seen:])
-            host.post("PATCH", "/v1/vms/a", {"description": f"after {seen}"})
+            host.ask("PATCH", "/v1/vms/a", {"description": f"after {seen}"})
             fresh = read_event(other, 1)
             equal(fresh, read_event(client, 1))
             equal(fresh["sequence"], len(all_events) + 1)
@@ -735,7 +708,7 @@ def since():
 @TAP.test
 def since_restart():
     """the journal: after a restart of the daemon a follower is told that events were missed"""
-    with Host() as host:
+    with WebSocketHost() as host:
         host.create("a", start=False)
         client = host.open()
         client.subscribe(1, "events", since="old:7")
@@ -756,7 +729,7 @@ def since_restart():
 @TAP.test
 def shutting_down():
     """the daemon's end is told to channels and sockets"""
-    with Host() as host:
+    with WebSocketHost() as host:
         host.create("a")
         client = host.open()
         client.subscribe(1, "console", "a")
@@ -786,7 +759,7 @@ def shutting_down():
 @TAP.test
 def shutting_down_unheard():
     """clients that do not answer the end do not hold it up"""
-    with Host() as host:
+    with WebSocketHost() as host:
         host.create("a")
         client = host.open()
         client.subscribe(1, "console", "a")
@@ -802,7 +775,7 @@ def shutting_down_unheard():
 @TAP.test
 def many_sockets():
     """sockets come and go, in order and not, without leaving anything"""
-    with Host() as host:
+    with WebSocketHost() as host:
         host.create("a")
         host.open().close()
         before = host.daemon.descriptor_count()
