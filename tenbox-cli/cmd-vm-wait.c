@@ -156,22 +156,28 @@ static void on_output(TenboxConsole *console, GBytes *bytes, gpointer user_data)
 
 static void open_console(Subject *subject);
 
-static void on_console_closed(TenboxConsole *console, GError *error, gpointer user_data)
-{
-    Subject *subject = user_data;
-
-    g_signal_handlers_disconnect_by_data(console, subject);
-    g_clear_object(&subject->console);
-    g_string_truncate(subject->line, 0);
-    open_console(subject); /* it may have been started again already */
-}
-
 static gboolean means_no_console(const GError *error)
 {
     return g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED) ||
            (error->domain == TENBOX_ERROR &&
             (g_str_equal(tenbox_error_get_code(error), "vm-not-running") ||
              g_str_equal(tenbox_error_get_code(error), "vm-not-found")));
+}
+
+static void on_console_closed(TenboxConsole *console, GError *error, gpointer user_data)
+{
+    Subject *subject = user_data;
+    Wait *self = subject->wait;
+
+    g_signal_handlers_disconnect_by_data(console, subject);
+    g_clear_object(&subject->console);
+    g_string_truncate(subject->line, 0);
+    if (error && !means_no_console(error)) {
+        if (!self->error && !subject->met)
+            self->error = g_error_copy(error);
+        return;
+    }
+    open_console(subject); /* it may have been started again already */
 }
 
 static void on_opened(GObject *source, GAsyncResult *result, gpointer user_data)

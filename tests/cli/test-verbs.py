@@ -396,6 +396,9 @@ def test_wait(host):
     _, errors = host.run(*refused, "test:///default?fault=console-open:internal", status=1)
     contains(errors, "console-open", "standard error")
     host.run(*refused, "test:///default?fault=console-open:vm-not-running", "--timeout", "1", status=6)
+    # Nor one that opens and cannot be read.
+    _, errors = host.run(*refused, "test:///default?fault=console-read:internal", status=1)
+    contains(errors, "console-read", "standard error")
     for arguments, part in ((("foo",), "--for"), (("--for", "happy", "foo"), "running|paused"),
                             (("--for", "log:[", "foo"), "--for")):
         _, errors = host.run("vm", "wait", *arguments, status=2)
